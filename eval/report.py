@@ -1,0 +1,193 @@
+"""Rows of an evaluation, as JSON, as a Markdown table, on a terminal and as a plot."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from eval.evaluator import EvalResult
+from eval.measures import Measure, Sufficiency
+from eval.paper import paper_figures
+from mtrb.types import Benchmark
+
+_PLOTTED = 20
+"""The plot shows Sufficiency at 1 to 20."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One system on one split of one dataset."""
+
+    benchmark: Benchmark
+    system: str
+    seconds: float
+    result: EvalResult
+    measures: Sequence[Measure]
+    p_values: Mapping[Measure, float] = field(default_factory=dict)
+
+    def to_json(self, per_query: bool = False) -> dict[str, Any]:
+        """Return the row as plain JSON; shares, not per cent."""
+        bench = self.benchmark
+        estimates = {measure: self.result.estimate(measure) for measure in self.measures}
+        row: dict[str, Any] = {
+            "dataset": bench.dataset_id,
+            "split": bench.split,
+            "system": self.system,
+            "queries": len(bench.queries),
+            "tools": len(bench.toolset),
+            "seconds": round(self.seconds, 3),
+            "measures": {
+                str(measure): {name: round(value, 4) for name, value in vars(estimate).items()}
+                for measure, estimate in estimates.items()
+            },
+            "paper": paper_figures(bench.dataset_id, bench.split, self.system),
+        }
+        if self.p_values:
+            row["p"] = {str(measure): round(p, 4) for measure, p in self.p_values.items()}
+        if bench.groups:
+            row["groups"] = self._by_group()
+        if bench.note:
+            row["note"] = bench.note
+        if per_query:
+            row["per_query"] = {
+                query.query_id: {str(measure): self.result.values[measure][query.query_id] for measure in self.measures}
+                for query in bench.queries
+            }
+        return row
+
+    def _by_group(self) -> dict[str, Any]:
+        members: dict[str, list[str]] = {}
+        for query_id, group in self.benchmark.groups.items():
+            members.setdefault(group, []).append(query_id)
+        return {
+            group: {
+                "queries": len(ids),
+                **{
+                    str(measure): round(sum(self.result.values[measure][query_id] for query_id in ids) / len(ids), 4)
+                    for measure in self.measures
+                },
+            }
+            for group, ids in sorted(members.items(), key=lambda item: (-len(item[1]), item[0]))
+        }
+
+
+@dataclass(frozen=True)
+class Report:
+    """All rows of one evaluation, and the datasets that were left out, with the reason."""
+
+    rows: Sequence[Row]
+    left_out: Mapping[str, str]
+    command: str
+    versions: Mapping[str, str]
+
+    def write_json(self, path: Path, per_query: bool = False) -> None:
+        """Write the machine-readable form."""
+        content = {
+            "rows": [row.to_json(per_query) for row in self.rows],
+            "left_out": dict(self.left_out),
+            "versions": dict(self.versions),
+            "command": self.command,
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+    def markdown(self) -> str:
+        """Return one table a dataset, in per cent with 95% intervals, the paper's figures beside ours."""
+        parts = [f"Per cent; 95% bootstrap intervals in brackets. Made by `{self.command}`."]
+        for (dataset, split), rows in self._by_dataset().items():
+            bench, measures = rows[0].benchmark, rows[0].measures
+            columns = ["system", *map(str, measures), "paper S@5/S@10"]
+            note = f" **{bench.note}.**" if bench.note else ""
+            parts.append(f"## {dataset}, {split}\n\n{len(bench.queries)} queries, {len(bench.toolset)} tools.{note}\n")
+            parts[-1] += f"\n| {' | '.join(columns)} |\n|---|{'--:|' * (len(columns) - 1)}\n"
+            parts[-1] += "\n".join(f"| {' | '.join(cells)} |" for cells in map(_cells, rows))
+            if bench.groups:
+                parts[-1] += "\n\n" + _group_table(rows)
+        if self.left_out:
+            reasons = "\n".join(f"- {dataset}: {reason}" for dataset, reason in self.left_out.items())
+            parts.append(f"## Left out\n\n{reasons}")
+        return "\n\n".join(parts) + "\n"
+
+    def print(self) -> None:
+        """Show the tables on the terminal, and what was left out on stderr."""
+        from rich.box import SIMPLE_HEAD
+        from rich.console import Console
+        from rich.table import Table
+
+        console = Console()
+        for (dataset, split), rows in self._by_dataset().items():
+            bench = rows[0].benchmark
+            caption = f"{len(bench.queries)} queries, {len(bench.toolset)} tools" + f"; {bench.note}" * bool(bench.note)
+            title = f"{dataset}, {split}"
+            table = Table(title=title, caption=caption, title_justify="left", caption_justify="left", box=SIMPLE_HEAD)
+            table.add_column("system", no_wrap=True)
+            for column in (*map(str, rows[0].measures), "paper S@5/10"):
+                table.add_column(column, justify="right", no_wrap=True)
+            for row in rows:
+                table.add_row(*_cells(row, intervals=False))
+            console.print(table)
+        for dataset, reason in self.left_out.items():
+            Console(stderr=True).print(f"left out {dataset}: {reason}", soft_wrap=True, highlight=False)
+
+    def plot(self, path: Path) -> None:
+        """Write a picture: Sufficiency over k, a panel a dataset, a line a system."""
+        import matplotlib as mpl
+
+        mpl.use("Agg")
+        import matplotlib.pyplot as plt
+
+        panels = self._by_dataset()
+        columns = min(len(panels), 2)
+        lines = -(-len(panels) // columns)
+        figure, axes = plt.subplots(lines, columns, figsize=(5.2 * columns, 3.9 * lines), squeeze=False, sharey=True)
+        cutoffs = range(1, _PLOTTED + 1)
+        for axis, ((dataset, split), rows) in zip(axes.flat, panels.items(), strict=False):
+            for row in rows:
+                axis.plot(cutoffs, [100 * row.result.mean(Sufficiency @ k) for k in cutoffs], label=row.system, marker=".")
+            note = "\n(stand-in corpus)" if rows[0].benchmark.note else ""
+            axis.set(title=f"{dataset}, {split}{note}", xlabel="k", ylim=(0, 100), xlim=(1, _PLOTTED), xticks=[1, 5, 10, 15, 20])
+            axis.grid(alpha=0.3)
+        for axis in axes.flat[len(panels) :]:
+            axis.remove()
+        for line in axes:
+            line[0].set_ylabel("Sufficiency@k, %")
+        axes.flat[0].legend(fontsize="small")
+        figure.tight_layout()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=130, metadata={"Software": None})
+        plt.close(figure)
+
+    def _by_dataset(self) -> dict[tuple[str, str], list[Row]]:
+        grouped: dict[tuple[str, str], list[Row]] = {}
+        for row in self.rows:
+            grouped.setdefault((row.benchmark.dataset_id, row.benchmark.split), []).append(row)
+        return grouped
+
+
+def plotted_measures() -> list[Measure]:
+    """Return what a result must hold to be plotted."""
+    return [Sufficiency @ k for k in range(1, _PLOTTED + 1)]
+
+
+def _cells(row: Row, intervals: bool = True) -> list[str]:
+    cells = [row.system]
+    for measure in row.measures:
+        estimate = row.result.estimate(measure)
+        interval = f" [{100 * estimate.low:.1f}, {100 * estimate.high:.1f}]" if intervals else ""
+        p = f", p={row.p_values[measure]:.3f}" if measure in row.p_values else ""
+        cells.append(f"{100 * estimate.mean:.2f}{interval}{p}")
+    paper = paper_figures(row.benchmark.dataset_id, row.benchmark.split, row.system)
+    return [*cells, "/".join(f"{100 * value:.2f}" for value in paper.values()) if paper else ""]
+
+
+def _group_table(rows: Sequence[Row]) -> str:
+    groups = [row.to_json()["groups"] for row in rows]
+    names = list(groups[0])
+    head = " | ".join(f"{name} ({groups[0][name]['queries']})" for name in names)
+    measure = str(rows[0].measures[0])
+    lines = [
+        f"| {row.system} | " + " | ".join(f"{100 * group[name][measure]:.1f}" for name in names) + " |"
+        for row, group in zip(rows, groups, strict=True)
+    ]
+    return f"{measure} by language (queries):\n\n| system | {head} |\n|---|{'--:|' * len(names)}\n" + "\n".join(lines)

@@ -1,0 +1,21 @@
+"""Tools, benchmarks and their files: what is retrieved and what is measured against."""
+
+from mtrb.benchmarks import dataset_ids, load, load_files
+from mtrb.errors import QTAError
+from mtrb.formats import read_tools
+from mtrb.types import Benchmark, Qrels, Query, Run, ScoredTool, Tool, Toolset
+
+__all__ = [
+    "Benchmark",
+    "QTAError",
+    "Qrels",
+    "Query",
+    "Run",
+    "ScoredTool",
+    "Tool",
+    "Toolset",
+    "dataset_ids",
+    "load",
+    "load_files",
+    "read_tools",
+]

@@ -1,0 +1,63 @@
+"""The benchmark registry: dataset ids, their splits, and one way to load them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from mtrb.benchmarks.files import load_files, make_benchmark, read_queries
+from mtrb.benchmarks.public import NAMES, load_public
+from mtrb.benchmarks.released import (
+    METATOOL_DRAWS,
+    load_metatool,
+    load_restbench,
+    load_toolbench,
+    load_toolbench_standin,
+)
+from mtrb.errors import DataError
+from mtrb.formats import read_tools, sample_path
+from mtrb.types import Benchmark, Toolset
+
+__all__ = ["DATASETS", "Dataset", "dataset_ids", "load", "load_files"]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Describe a dataset: the splits it has and how one is loaded."""
+
+    splits: tuple[str, ...]
+    load: Callable[[str], Benchmark]
+
+
+def _load_sample(split: str) -> Benchmark:
+    toolset = Toolset(read_tools(["sample:"]))
+    records = [entry for entry in read_queries(sample_path("queries.jsonl")) if entry[1]["split"] == split]
+    return make_benchmark("sample", split, toolset, records)
+
+
+DATASETS: dict[str, Dataset] = {
+    "mtrb/restbench": Dataset(("train", "test"), load_restbench),
+    "mtrb/metatool": Dataset((*(f"train-{n}" for n in range(1, METATOOL_DRAWS + 1)), "test"), load_metatool),
+    "mtrb/toolbench": Dataset(("train", "test"), load_toolbench),
+    "mtrb/toolbench-standin": Dataset(("train", "test"), load_toolbench_standin),
+    "sample": Dataset(("train", "validation", "test"), _load_sample),
+    **{f"public/{name}": Dataset(("validation", "test"), partial(load_public, name)) for name in NAMES},
+}
+
+
+def dataset_ids() -> list[str]:
+    """Return all dataset ids."""
+    return list(DATASETS)
+
+
+def load(dataset_id: str, split: str = "test") -> Benchmark:
+    """Load one split of a dataset.
+
+    Raises:
+        DataError: the dataset or split is unknown, or its files are absent or altered.
+    """
+    dataset = DATASETS.get(dataset_id)
+    if dataset is None:
+        raise DataError(f"unknown dataset {dataset_id!r}; known: {', '.join(DATASETS)}")
+    if split not in dataset.splits:
+        raise DataError(f"{dataset_id} has no split {split!r}; it has {', '.join(dataset.splits)}")
+    return dataset.load(split)

@@ -1,0 +1,71 @@
+"""A user's own benchmark: a catalogue in any format, and annotated requests in JSON Lines."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from mtrb.errors import InputError
+from mtrb.formats import read_tools
+from mtrb.formats.records import read_lines
+from mtrb.identifiers import clean_tool_id
+from mtrb.types import Benchmark, Query, Toolset
+
+
+def read_queries(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield (location, record) of a JSON Lines file of annotated queries: `id`, `query`, `tools`.
+
+    Raises:
+        InputError: a record is no object or lacks a field.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: no such file; expected JSON Lines with id, query and tools")
+    for location, record in read_lines(path):
+        if isinstance(record, Exception):
+            raise InputError(f"{location}: {record}")
+        if not isinstance(record, Mapping):
+            raise InputError(f"{location}: a query must be an object, not {type(record).__name__}")
+        query, tools = record.get("query"), record.get("tools")
+        if not isinstance(query, str) or not query.strip():
+            raise InputError(f"{location}: 'query' must be a text that is not empty")
+        if not isinstance(tools, list) or not tools or not all(isinstance(tool, str) for tool in tools):
+            raise InputError(f"{location}: 'tools' must be a list of at least one tool id")
+        yield location, record
+
+
+def make_benchmark(
+    dataset_id: str, split: str, toolset: Toolset, records: Iterable[tuple[str, Mapping[str, Any]]], note: str = ""
+) -> Benchmark:
+    """Bundle a catalogue with query records, checking that every golden tool exists.
+
+    Raises:
+        InputError: a golden tool is not in the catalogue, a query id occurs twice, or there is no query.
+    """
+    queries: list[Query] = []
+    qrels: dict[str, dict[str, int]] = {}
+    groups: dict[str, str] = {}
+    for location, record in records:
+        query_id = clean_tool_id(str(record.get("id") or f"q{len(queries) + 1}"))
+        if query_id in qrels:
+            raise InputError(f"{location}: query id {query_id!r} occurs twice")
+        golden = [clean_tool_id(tool) for tool in record["tools"]]
+        for tool_id in golden:
+            if tool_id not in toolset:
+                raise InputError(f"{location}: golden tool {tool_id!r} is not in the catalogue of {len(toolset)} tools")
+        queries.append(Query(query_id, record["query"]))
+        qrels[query_id] = dict.fromkeys(golden, 1)
+        if isinstance(record.get("language"), str):
+            groups[query_id] = record["language"]
+    if not queries:
+        raise InputError(f"{dataset_id}: there are no queries in the split {split!r}")
+    return Benchmark(dataset_id, split, toolset, tuple(queries), qrels, groups, note)
+
+
+def load_files(tools: str, queries: str, split: str | None = None) -> Benchmark:
+    """Read a user's own catalogue and annotated queries; `split` keeps the records that name it.
+
+    Raises:
+        InputError: a file or record is invalid.
+    """
+    records = read_queries(Path(queries))
+    kept = [entry for entry in records if split is None or entry[1].get("split") == split]
+    return make_benchmark(Path(queries).stem, split or "all", Toolset(read_tools([tools])), kept)

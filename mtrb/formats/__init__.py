@@ -1,0 +1,144 @@
+"""Read tools from files and catalogues of many formats, one record at a time, dropping nothing in silence."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from mtrb.errors import InputError
+from mtrb.formats.catalogues import aws_tools, google_tools
+from mtrb.formats.functions import PARSERS, Record, records_of, sniff_record
+from mtrb.formats.openapi import is_openapi, operations, parse_operation
+from mtrb.formats.records import is_json_lines, read_document, read_lines
+from mtrb.types import Tool
+
+FORMATS = (*PARSERS, "openapi")
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """Say which record was left out, and why."""
+
+    location: str
+    reason: str
+
+
+def sample_path(name: str) -> Path:
+    """Return the path of a file of the bundled sample."""
+    return Path(str(resources.files("mtrb") / "sample" / name))
+
+
+def _sample_tools() -> Iterator[Tool]:
+    return read_tools([str(sample_path("tools.jsonl"))])
+
+
+CATALOGUES: dict[str, Callable[[], Iterator[Tool]]] = {
+    "sample:": _sample_tools,
+    "botocore:": aws_tools,
+    "google:": google_tools,
+}
+
+
+def read_tools(
+    specs: Iterable[str], format: str | None = None, skipped: list[Skipped] | None = None
+) -> Iterator[Tool]:
+    """Yield the tools of files and catalogues, in order, each id once.
+
+    Args:
+        specs: paths, or `sample:`, `botocore:`, `google:`.
+        format: one of `FORMATS` for all files; sniffed from each file when not given.
+        skipped: where to note invalid records; without it the first one is an error.
+
+    Raises:
+        InputError: a file cannot be read, is in no known format, or a record is invalid or a duplicate.
+    """
+    if format is not None and format not in FORMATS:
+        raise InputError(f"unknown format {format!r}; expected one of {', '.join(FORMATS)}")
+    first_seen: dict[str, str] = {}
+    for spec in specs:
+        for location, tool in _read(spec, format):
+            reason = str(tool) if isinstance(tool, Exception) else None
+            if isinstance(tool, Tool) and tool.tool_id in first_seen:
+                reason = f"the id {tool.tool_id!r} is already taken by {first_seen[tool.tool_id]}"
+            if reason is None:
+                first_seen[tool.tool_id] = location
+                yield tool
+            elif skipped is None:
+                raise InputError(f"{location}: {reason}\nmend it, or leave such records out with --skip-invalid")
+            else:
+                skipped.append(Skipped(location, reason))
+
+
+def _read(spec: str, format: str | None) -> Iterator[tuple[str, Any]]:
+    """Yield (location, tool or the exception that says why there is none)."""
+    if spec in CATALOGUES:
+        for number, tool in enumerate(CATALOGUES[spec](), start=1):
+            yield f"{spec} record {number}", tool
+        return
+    records, parse = _open(Path(spec), format)
+    count = 0
+    for location, record, source in records:
+        count += 1
+        yield location, _parsed(record, source, parse)
+    if not count:
+        raise InputError(f"{spec}: holds no tools")
+
+
+def _parsed(record: Any, source: str, parse: Callable[[Mapping[str, Any], str], Tool]) -> Tool | Exception:
+    if isinstance(record, Exception):
+        return record
+    if not isinstance(record, Mapping):
+        return ValueError(f"a tool must be an object, not {type(record).__name__}")
+    try:
+        return parse(record, source)
+    except ValueError as error:
+        return error
+    except RecursionError:
+        return ValueError("nested too deeply")
+
+
+def _open(path: Path, format: str | None) -> tuple[Iterable[Record], Callable[[Mapping[str, Any], str], Tool]]:
+    if not path.exists():
+        known = ", ".join(CATALOGUES)
+        raise InputError(f"{path}: no such file; expected a file of tools, or one of {known}")
+    source = path.name.removesuffix(".gz").rsplit(".", 1)[0]
+    try:
+        if format != "openapi" and is_json_lines(path):
+            return _sniffed(((location, value, source) for location, value in read_lines(path)), path, format)
+        document = read_document(path)
+        if format == "openapi" or (format is None and is_openapi(document)):
+            if not is_openapi(document):
+                raise ValueError("no OpenAPI document: neither 'openapi' nor 'swagger' at the top")
+            return operations(document, str(path), source), parse_operation
+        return _sniffed(records_of(document, str(path), source), path, format)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def _sniffed(
+    records: Iterator[Record], path: Path, format: str | None
+) -> tuple[Iterable[Record], Callable[[Mapping[str, Any], str], Tool]]:
+    """Choose the parser by the first record that resembles a format, and give that record back."""
+    if format is not None:
+        return records, PARSERS[format]
+    seen: list[Record] = []
+    for record in records:
+        seen.append(record)
+        if found := sniff_record(record[1]):
+            return _chained(seen, records), PARSERS[found]
+        if len(seen) == _SNIFFED_RECORDS:
+            break
+    if seen and isinstance(seen[0][1], Exception):
+        raise InputError(f"{seen[0][0]}: {seen[0][1]}")
+    raise InputError(
+        f"{path}: in none of the known formats ({', '.join(FORMATS)}); name it with --format, or give each tool a 'name'"
+    )
+
+
+_SNIFFED_RECORDS = 20
+
+
+def _chained(first: list[Record], rest: Iterator[Record]) -> Iterator[Record]:
+    yield from first
+    yield from rest

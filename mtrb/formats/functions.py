@@ -1,0 +1,171 @@
+"""Function formats: one record is one tool, as OpenAI, Anthropic, MCP and our own JSON Lines write it."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from mtrb.formats.schema import check_schema, normalise_parameters
+from mtrb.identifiers import clean_tool_id, make_tool_id
+from mtrb.types import Tool
+
+Record = tuple[str, Any, str]
+"""Where a record stands, the record, and the source its tool belongs to."""
+
+_MAX_NAME = 512
+
+
+def tool_from(
+    record: Mapping[str, Any], source: str, parameters: dict[str, Any], tool_id: str | None = None, tags: Any = ()
+) -> Tool:
+    """Build a tool from a record's `name` and `description`, checking both.
+
+    Raises:
+        ValueError: a field is missing or of the wrong type.
+    """
+    name = _text(record, "name", _MAX_NAME)
+    if not name:
+        raise ValueError("the name is missing; every tool needs one")
+    description = _text(record, "description")
+    if not isinstance(tags, list | tuple) or not all(isinstance(tag, str) for tag in tags):
+        raise ValueError("tags must be a list of texts")
+    tool = Tool(
+        tool_id=tool_id or make_tool_id(source, name),
+        name=name,
+        description=re.sub(r"[^\S\n]+", " ", description),
+        parameters=parameters,
+        tags=tuple(tags),
+        source=source,
+    )
+    try:
+        str(tool.to_json()).encode()
+    except UnicodeEncodeError:
+        raise ValueError("the text holds half of a surrogate pair, which is not valid Unicode") from None
+    return tool
+
+
+def _text(record: Mapping[str, Any], key: str, limit: int | None = None) -> str:
+    value = record.get(key)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise ValueError(f"{key} must be a text, not {type(value).__name__}")
+    value = value.strip()
+    if limit and len(value) > limit:
+        raise ValueError(f"{key} has {len(value):,} characters; at most {limit} are allowed")
+    return value
+
+
+def parse_native(record: Mapping[str, Any], source: str) -> Tool:
+    """Read our own record: `name`, and optionally `id`, `description`, `parameters`, `tags`, `source`.
+
+    Raises:
+        ValueError: the record does not hold a tool.
+    """
+    given = record.get("id")
+    if given is not None and (not isinstance(given, str | int) or not str(given).strip()):
+        raise ValueError("id must be a text that is not empty")
+    parameters = normalise_parameters(record.get("parameters"))
+    tags = record.get("tags") or ([record["category"]] if isinstance(record.get("category"), str) else ())
+    tool_id = clean_tool_id(str(given)) if given is not None else None
+    return tool_from(record, _text(record, "source") or source, parameters, tool_id, tags)
+
+
+def parse_openai(record: Mapping[str, Any], source: str) -> Tool:
+    """Read an OpenAI tool: Chat (`function` inside) or Responses (flat).
+
+    Raises:
+        ValueError: the record does not hold a function.
+    """
+    kind = record.get("type", "function")
+    if kind != "function":
+        raise ValueError(f"a tool of type {kind!r} is hosted by the vendor and has nothing to retrieve by")
+    function = record.get("function", record)
+    if not isinstance(function, Mapping):
+        raise ValueError("'function' must be an object")
+    return tool_from(function, source, check_schema(function.get("parameters")))
+
+
+def parse_anthropic(record: Mapping[str, Any], source: str) -> Tool:
+    """Read an Anthropic tool with its `input_schema`.
+
+    Raises:
+        ValueError: the record does not hold a client tool.
+    """
+    if "input_schema" not in record:
+        kind = record.get("type")
+        raise ValueError(
+            f"a tool of type {kind!r} is hosted by the vendor and has nothing to retrieve by"
+            if kind
+            else "'input_schema' is missing"
+        )
+    return tool_from(record, source, check_schema(record["input_schema"]))
+
+
+def parse_mcp(record: Mapping[str, Any], source: str) -> Tool:
+    """Read a tool of an MCP `tools/list` result; a `title` helps where there is no description.
+
+    Raises:
+        ValueError: the record does not hold a tool.
+    """
+    if "inputSchema" not in record:
+        raise ValueError("'inputSchema' is missing")
+    if not record.get("description") and isinstance(record.get("title"), str):
+        record = {**record, "description": record["title"]}
+    return tool_from(record, source, check_schema(record["inputSchema"]))
+
+
+PARSERS: dict[str, Callable[[Mapping[str, Any], str], Tool]] = {
+    "native": parse_native,
+    "openai": parse_openai,
+    "anthropic": parse_anthropic,
+    "mcp": parse_mcp,
+}
+
+
+def sniff_record(record: object) -> str | None:
+    """Return the format one record is in, or None when it resembles none."""
+    if not isinstance(record, Mapping):
+        return None
+    if "inputSchema" in record:
+        return "mcp"
+    if "input_schema" in record:
+        return "anthropic"
+    if record.get("type") in ("function", "namespace") or isinstance(record.get("function"), Mapping):
+        return "openai"
+    return "native" if "name" in record else None
+
+
+def records_of(document: Any, where: str, source: str) -> Iterator[Record]:
+    """Yield the tool records of a document: a list, an object with `tools`, or a map of servers.
+
+    An OpenAI namespace and an MCP server of a map become the source of the tools they hold.
+
+    Raises:
+        ValueError: the document has no list of tools where one is expected.
+    """
+    if isinstance(document, Mapping) and isinstance(document.get("result"), Mapping):
+        document = document["result"]  # the JSON-RPC envelope of an MCP answer
+    if isinstance(document, Mapping) and isinstance(document.get("mcpServers"), Mapping):
+        document = document["mcpServers"]
+    if isinstance(document, Mapping) and isinstance(document.get("tools"), list):
+        document = document["tools"]
+    if isinstance(document, list):
+        for number, record in enumerate(document, start=1):
+            location = f"{where}, record {number}"
+            if isinstance(record, Mapping) and record.get("type") == "namespace" and isinstance(record.get("tools"), list):
+                yield from records_of(record["tools"], location, str(record.get("name", source)))
+            else:
+                yield location, record, source
+    elif isinstance(document, Mapping) and document and all(_holds_tools(value) for value in document.values()):
+        for server, value in document.items():
+            yield from records_of(value, f"{where}, server {server!r}", str(server))
+    elif sniff_record(document):
+        yield f"{where}, record 1", document, source
+    else:
+        raise ValueError("holds no tools: expected a list of tools, an object with 'tools', or a map of MCP servers")
+
+
+def _holds_tools(value: object) -> bool:
+    if isinstance(value, Mapping) and isinstance(value.get("result"), Mapping):
+        value = value["result"]
+    return isinstance(value, list) or (isinstance(value, Mapping) and isinstance(value.get("tools"), list))

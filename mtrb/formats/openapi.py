@@ -1,0 +1,173 @@
+"""OpenAPI 3.x and Swagger 2 documents: one tool per operation."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jsonref
+
+from mtrb.formats.functions import Record, tool_from
+from mtrb.formats.schema import check_schema, prune
+from mtrb.types import Tool
+
+_METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace", "query")
+
+# What a model needs to fill a parameter; examples, XML hints and vendor extensions are left out.
+_KEPT = {
+    "type", "description", "enum", "const", "format", "default", "pattern", "required", "title",
+    "minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems", "uniqueItems", "multipleOf",
+    "properties", "items", "additionalProperties", "anyOf", "oneOf", "allOf", "not", "prefixItems",
+}  # fmt: skip
+
+
+def is_openapi(document: object) -> bool:
+    """Recognise an OpenAPI or Swagger document by its version field."""
+    return isinstance(document, Mapping) and ("openapi" in document or "swagger" in document)
+
+
+def operations(document: Any, where: str, source: str) -> Iterator[Record]:
+    """Yield each operation with its path's shared parameters, references resolved lazily.
+
+    The source is the document's title, as a slug, so that ids stay the same when a file is renamed.
+
+    Raises:
+        ValueError: the document is no supported OpenAPI, or has no paths.
+    """
+    version = str(document.get("openapi") or document.get("swagger"))
+    if not re.match(r"(2|3)\.", version + "."):
+        raise ValueError(f"OpenAPI version {version!r} is not supported; expected 2.x or 3.x")
+    resolved: Any = jsonref.replace_refs(document, loader=_refuse_remote)
+    info, paths = resolved.get("info"), resolved.get("paths")
+    if not isinstance(paths, Mapping):
+        raise ValueError("an OpenAPI document needs an object 'paths'")
+    title = info.get("title") if isinstance(info, Mapping) else None
+    source = re.sub(r"\W+", "-", str(title).lower()).strip("-") or source if title else source
+    for path, item in paths.items():
+        if str(path).startswith("x-"):
+            continue
+        if not isinstance(item, Mapping):
+            yield f"{where}, path {path}", item, source
+            continue
+        for method in _METHODS:
+            if method in item:
+                name = f"{method.upper()} {path}"
+                shared = item.get("parameters", [])
+                yield f"{where}, operation {name}", {"name": name, "shared": shared, "operation": item[method]}, source
+
+
+def parse_operation(record: Mapping[str, Any], source: str) -> Tool:
+    """Read one operation: operationId or `METHOD /path`, its texts, parameters, body schema and tags.
+
+    Raises:
+        ValueError: the operation is malformed, or refers to something that is not in the document.
+    """
+    operation = record.get("operation")
+    if not isinstance(operation, Mapping):
+        raise ValueError("an operation must be an object")
+    try:
+        texts = [operation.get("summary"), operation.get("description")]
+        parameters = _parameters(operation, record["shared"])
+    except jsonref.JsonRefError as error:
+        raise ValueError(f"cannot resolve the reference {error.reference.full_uri!r}: {error.message}") from None
+    texts = [text.strip() for text in texts if isinstance(text, str) and text.strip()]
+    description = "\n".join(dict.fromkeys(texts))
+    operation_id = operation.get("operationId")
+    if operation_id is not None and not isinstance(operation_id, str):
+        raise ValueError("operationId must be a text")
+    named = {"name": (operation_id or "").strip() or record["name"], "description": description}
+    tags = [str(tag) for tag in operation.get("tags") or ()]
+    return tool_from(named, source, check_schema(parameters), tags=tags)
+
+
+def _parameters(operation: Mapping[str, Any], shared: Any) -> dict[str, Any]:
+    properties: dict[str, Any] = {}
+    required: list[str] = []
+    # An operation's own parameter replaces the path's of the same name.
+    for parameter in [*_objects(shared, "parameters"), *_objects(operation.get("parameters"), "parameters")]:
+        name = parameter.get("name")
+        if not isinstance(name, str):
+            raise ValueError("a parameter has no name")
+        schema = parameter.get("schema") or _first_media_schema(parameter) or parameter
+        if parameter.get("in") == "body":
+            _add_body(schema, bool(parameter.get("required")), properties, required)
+            continue
+        properties[name] = _clean(schema, parameter.get("description"))
+        if parameter.get("required") is True and name not in required:
+            required.append(name)
+    body = operation.get("requestBody")
+    if isinstance(body, Mapping):
+        _add_body(_first_media_schema(body), body.get("required") is True, properties, required)
+    return {"type": "object", "properties": properties, **({"required": required} if required else {})}
+
+
+def _objects(value: Any, what: str) -> list[Any]:
+    if value is None:
+        return []
+    if not isinstance(value, list) or not all(isinstance(entry, Mapping) for entry in value):
+        raise ValueError(f"{what} must be a list of objects")
+    return list(value)
+
+
+def _first_media_schema(holder: Mapping[str, Any]) -> Any:
+    content = holder.get("content")
+    if not isinstance(content, Mapping) or not content:
+        return None
+    media = content.get("application/json") or next(iter(content.values()))
+    return media.get("schema") if isinstance(media, Mapping) else None
+
+
+def _add_body(schema: Any, needed: bool, properties: dict[str, Any], required: list[str]) -> None:
+    """Put the body's fields beside the other parameters; one that is no plain object becomes `body`."""
+    if schema is None:
+        return
+    cleaned = _clean(schema)
+    fields = cleaned.get("properties")
+    if cleaned.get("type", "object") == "object" and isinstance(fields, dict) and not fields.keys() & properties.keys():
+        properties.update(fields)
+        required.extend(name for name in cleaned.get("required", ()) if needed and name in fields)
+    else:
+        properties["body"] = cleaned
+        required.extend(["body"] * needed)
+
+
+def _clean(schema: Any, description: Any = None) -> dict[str, Any]:
+    cleaned = _to_json_schema(prune(schema, _subject))
+    if isinstance(description, str) and description.strip():
+        cleaned["description"] = description.strip()
+    return cleaned
+
+
+def _subject(node: object) -> object:
+    return node.__subject__ if isinstance(node, jsonref.JsonRef) else node
+
+
+def _to_json_schema(schema: Any) -> Any:
+    """Turn OpenAPI's dialect into JSON Schema: `nullable`, boolean bounds, `file`, a parameter's own keys."""
+    if not isinstance(schema, dict):
+        return schema
+    kept = {key: value for key, value in schema.items() if key in _KEPT}
+    if not isinstance(kept.get("required", []), list):
+        del kept["required"]
+    if kept.get("type") == "file":
+        kept.update(type="string", format="binary")
+    if schema.get("nullable") is True and isinstance(kept.get("type"), str):
+        kept["type"] = [kept["type"], "null"]
+    for bound in ("Minimum", "Maximum"):
+        limit = schema.get(f"exclusive{bound}")
+        if limit is True and bound.lower() in kept:
+            kept[f"exclusive{bound}"] = kept.pop(bound.lower())
+        elif isinstance(limit, int | float) and not isinstance(limit, bool):
+            kept[f"exclusive{bound}"] = limit
+    if isinstance(kept.get("properties"), dict):
+        kept["properties"] = {name: _to_json_schema(child) for name, child in kept["properties"].items()}
+    for key in ("items", "additionalProperties", "not"):
+        if key in kept:
+            kept[key] = _to_json_schema(kept[key])
+    for key in ("anyOf", "oneOf", "allOf", "prefixItems"):
+        if isinstance(kept.get(key), list):
+            kept[key] = [_to_json_schema(child) for child in kept[key]]
+    return kept
+
+
+def _refuse_remote(uri: str, **_: Any) -> Any:
+    raise ValueError("only references within the document are followed; bundle the files into one first")

@@ -1,0 +1,141 @@
+"""Records from files: JSON Lines, JSON and YAML, plain or gzip-compressed, streamed where the form allows it."""
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from mtrb.errors import InputError
+
+MAX_DOCUMENT_BYTES = 100_000_000
+"""A JSON or YAML document is held in memory as a whole, so it has a limit; JSON Lines has none."""
+
+MAX_LINE_BYTES = 4_000_000
+
+_LINE_SUFFIXES = {".jsonl", ".ndjson"}
+_YAML_SUFFIXES = {".yaml", ".yml"}
+
+
+def is_json_lines(path: Path) -> bool:
+    """Tell JSON Lines from one document: by suffix, else by whether the first two lines are objects."""
+    suffix = _suffix(path)
+    if suffix in _LINE_SUFFIXES or suffix in _YAML_SUFFIXES:
+        return suffix in _LINE_SUFFIXES
+    with _open(path) as file:
+        lines = [file.readline(MAX_LINE_BYTES).strip() for _ in range(2)]
+    return all(line.startswith(b"{") and line.endswith(b"}") for line in lines if line) and bool(lines[1])
+
+
+def read_lines(path: Path) -> Iterator[tuple[str, Any]]:
+    """Yield (location, value) for each line of a JSON Lines file, one line in memory at a time.
+
+    A value that is an exception stands for a line that cannot be parsed.
+
+    Raises:
+        InputError: the file cannot be opened, is truncated or is not text.
+    """
+    with _open(path) as file:
+        number = 0
+        while line := _checked(path, lambda: file.readline(MAX_LINE_BYTES + 1)):
+            number += 1
+            location = f"{path}, line {number}"
+            if len(line) > MAX_LINE_BYTES:
+                raise InputError(
+                    f"{location}: longer than {MAX_LINE_BYTES:,} bytes; is this JSON Lines, one tool a line?"
+                )
+            text = _decode(path, line, f", line {number}").strip()
+            if text:
+                yield location, _parse_json(text)
+
+
+def read_document(path: Path) -> Any:
+    """Return the content of one JSON or YAML document.
+
+    Raises:
+        InputError: it cannot be opened or parsed, or is larger than `MAX_DOCUMENT_BYTES`.
+    """
+    with _open(path) as file:
+        data = _checked(path, lambda: file.read(MAX_DOCUMENT_BYTES + 1))
+    if len(data) > MAX_DOCUMENT_BYTES:
+        raise InputError(
+            f"{path}: larger than {MAX_DOCUMENT_BYTES // 1_000_000} MB, too large for one document; "
+            "convert it to JSON Lines (one tool a line), which is streamed"
+        )
+    text = _decode(path, data)
+    if not text.strip():
+        raise InputError(f"{path}: the file is empty; expected tools in one of the formats of `qta index --help`")
+    yaml_likely = _suffix(path) in _YAML_SUFFIXES or text.lstrip()[0] not in "[{"
+    value = _parse_yaml(text) if yaml_likely else _parse_json(text)
+    if isinstance(value, Exception):
+        raise InputError(f"{path}: {value}")
+    return value
+
+
+def _suffix(path: Path) -> str:
+    name = path.name.removesuffix(".gz")
+    return Path(name).suffix.lower()
+
+
+def _open(path: Path) -> IO[bytes]:
+    try:
+        if path.is_dir():
+            raise InputError(f"{path}: is a folder; name the files in it")
+        file: IO[bytes] = path.open("rb")
+        if file.read(2) == b"\x1f\x8b":
+            file.close()
+            return gzip.open(path)
+        file.seek(0)
+        return file
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+def _checked(path: Path, read: Any) -> bytes:
+    try:
+        data: bytes = read()
+        return data
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path}: truncated or damaged: {error}") from None
+
+
+def _decode(path: Path, data: bytes, where: str = "") -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path}{where}: not UTF-8 (byte {error.start} is 0x{data[error.start]:02x}); convert it, e.g. with iconv"
+        ) from None
+
+
+def _parse_json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        ended = error.pos >= len(text.rstrip())
+        return ValueError(f"not valid JSON: {error.msg} at {place}" + ("; the file ends there: truncated?" * ended))
+    except (RecursionError, ValueError) as error:
+        return ValueError("not valid JSON: nested too deeply" if isinstance(error, RecursionError) else str(error))
+
+
+def _parse_yaml(text: str) -> Any:
+    import yaml
+
+    class Loader(yaml.CSafeLoader):
+        """Read dates as text: tool descriptions are JSON, which has no dates."""
+
+        yaml_implicit_resolvers = {
+            first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+            for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
+        }
+
+    try:
+        return yaml.load(text, Loader)  # noqa: S506 (a SafeLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        return ValueError(f"neither valid JSON nor valid YAML: {getattr(error, 'problem', error)}{place}")
+    except (RecursionError, ValueError) as error:
+        return ValueError("nested too deeply" if isinstance(error, RecursionError) else f"not valid YAML: {error}")

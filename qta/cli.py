@@ -1,0 +1,213 @@
+"""The command line: `qta index`, `retrieve`, `serve`, `eval`. Every import that takes time waits for its command."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from mtrb.errors import QTAError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mtrb.types import Benchmark
+
+_FORMATS = ("native", "openai", "anthropic", "mcp", "openapi")
+_folder = click.Path(file_okay=False, path_type=Path)
+_file = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="qta", prog_name="qta")
+def cli() -> None:
+    """Find the smallest set of tools that is enough for a request."""
+
+
+@cli.command()
+@click.argument("tools", nargs=-1, required=True)
+@click.option("--out", type=_folder, required=True, help="Folder of the index; one that is there is replaced whole.")
+@click.option("--format", "format_", type=click.Choice(_FORMATS), help="Format of all files; sniffed when not given.")
+@click.option("--skip-invalid", is_flag=True, help="Leave invalid records out, and list them.")
+@click.option("--report", type=_file, help="Write equal and nearly equal tools to this JSON file.")
+def index(tools: tuple[str, ...], out: Path, format_: str | None, skip_invalid: bool, report: Path | None) -> None:
+    """Index TOOLS: files, sample:, botocore: (AWS) or google: (Google APIs).
+
+    Files hold tools as JSON Lines, OpenAI or Anthropic tool lists, MCP tools/list results, or OpenAPI and Swagger
+    documents; .gz is fine.
+    """
+    import json
+
+    from tqdm import tqdm
+
+    from mtrb.formats import Skipped, read_tools
+    from mtrb.twins import find_twins
+    from mtrb.types import Toolset
+    from qta.encoder import Encoder
+    from qta.index import build_index
+
+    skipped: list[Skipped] = []
+    found = read_tools(tools, format_, skipped if skip_invalid else None)
+    toolset = Toolset(tqdm(found, desc="read", unit=" tools", delay=2, leave=False))
+    for entry in skipped:
+        click.echo(f"left out {entry.location}: {entry.reason}", err=True)
+    if report:
+        twins = find_twins(toolset)
+        left_out = [vars(entry) for entry in skipped]
+        report.write_text(json.dumps({**twins.to_json(), "left_out": left_out}, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        click.echo(f"{len(twins.exact)} groups of equal tools, {len(twins.near)} pairs of similar ones: {report}", err=True)
+    with tqdm(total=len(toolset), desc="embed", unit=" tools", delay=1, leave=False) as bar:
+        manifest = build_index(toolset, out, Encoder(), bar.update)
+    note = f", {len(skipped)} records left out" if skip_invalid else ""
+    click.echo(f"indexed {manifest.tools:,} tools in {out}{note}")
+
+
+@cli.command()
+@click.argument("text")
+@click.option("--index", "folder", type=_folder, required=True, help="Folder that `qta index` made.")
+@click.option("-k", type=click.IntRange(1, 100), default=5, show_default=True, help="How many tools.")
+@click.option("--json", "as_json", is_flag=True, help="Print what POST /retrieve would answer.")
+def retrieve(text: str, folder: Path, k: int, as_json: bool) -> None:
+    """Show the tools for a request, best first."""
+    import json
+
+    from qta.engine import Engine
+
+    if not text.strip():
+        raise click.UsageError("the request is empty; say what is to be done")
+    answer = Engine.open(folder).retrieve(text, k)
+    if as_json:
+        click.echo(json.dumps(answer.to_json(), ensure_ascii=False, indent=1))
+        return
+    for tool in answer.tools:
+        first_line = tool["description"].partition("\n")[0]
+        click.echo(f"{tool['rank']:>3}  {tool['score']:8.4f}  {tool['tool_id']}  {first_line[:80]}")
+    for entry in answer.degraded:
+        click.echo(f"note: {entry['detail']}", err=True)
+
+
+@cli.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def serve(arguments: tuple[str, ...]) -> None:
+    """Serve an index over HTTP; `qta serve --help` lists the options."""
+    import os
+
+    # The service is a program of its own, to the right of this package; it takes over this process.
+    os.execv(sys.executable, [sys.executable, "-m", "service", *arguments])  # noqa: S606
+
+
+@cli.command("eval")
+@click.argument("datasets", nargs=-1)
+@click.option("--tools", help="A catalogue of your own, in any format of `qta index`.")
+@click.option("--queries", help="Its annotated requests: JSON Lines with id, query and tools.")
+@click.option("--system", "systems", multiple=True, default=("hybrid",), show_default=True, help="May be given again.")
+@click.option("--split", default="test", show_default=True, help="For a catalogue of your own: all, or what `split` says.")
+@click.option("--k", "cutoffs", type=click.IntRange(1, 1000), multiple=True, default=(5, 10), show_default=True)
+@click.option("--baseline", help="Add p-values of a paired randomisation test against this system.")
+@click.option("--json", "json_file", type=_file, help="Write the rows as JSON.")
+@click.option("--markdown", "markdown_file", type=_file, help="Write the tables as Markdown.")
+@click.option("--plot", "plot_file", type=_file, help="Write Sufficiency over k as PNG.")
+@click.option("--runs", type=_folder, help="Write the run files into this folder.")
+@click.option("--per-query", is_flag=True, help="Add each query's values to the JSON.")
+@click.option("--fail-under", "floors", multiple=True, metavar="MEASURE=SHARE", help="Exit with 1 when a row is below.")
+def evaluate(
+    datasets: tuple[str, ...],
+    tools: str | None,
+    queries: str | None,
+    systems: tuple[str, ...],
+    split: str,
+    cutoffs: tuple[int, ...],
+    baseline: str | None,
+    json_file: Path | None,
+    markdown_file: Path | None,
+    plot_file: Path | None,
+    runs: Path | None,
+    per_query: bool,
+    floors: tuple[str, ...],
+) -> None:
+    """Measure systems on DATASETS, or on a catalogue of your own."""
+    from eval.measures import Sufficiency, nDCG
+    from qta.evaluate import run_evaluation
+
+    bounds = [_parse_floor(floor) for floor in floors]
+    measures = [measure @ k for measure in (Sufficiency, nDCG) for k in cutoffs]
+    measures += [measure for measure, _ in bounds if measure not in measures]
+    loaders = _loaders(datasets, tools, queries, split)
+    command = "qta eval " + " ".join(map(_quoted, sys.argv[2:])) if sys.argv[1:2] == ["eval"] else "qta eval"
+    report = run_evaluation(loaders, list(dict.fromkeys(systems)), measures, command, baseline, runs)
+    report.print()
+    if json_file:
+        report.write_json(json_file, per_query)
+    if markdown_file:
+        markdown_file.parent.mkdir(parents=True, exist_ok=True)
+        markdown_file.write_text(report.markdown(), "utf-8")
+    if plot_file:
+        report.plot(plot_file)
+    below = [
+        f"{row.benchmark.dataset_id}, {row.system}: {measure} is {row.result.mean(measure):.4f}, below {floor}"
+        for row in report.rows
+        for measure, floor in bounds
+        if row.result.mean(measure) < floor
+    ]
+    for line in below:
+        click.echo(line, err=True)
+    sys.exit(1 if below else 0)
+
+
+def _loaders(
+    datasets: tuple[str, ...], tools: str | None, queries: str | None, split: str
+) -> "list[tuple[str, Callable[[], Benchmark]]]":
+    from functools import partial
+
+    from mtrb.benchmarks import DATASETS, load, load_files
+
+    if bool(tools) != bool(queries):
+        raise click.UsageError("--tools and --queries go together")
+    if bool(tools) == bool(datasets):
+        raise click.UsageError(f"name datasets ({', '.join(DATASETS)}), or give --tools and --queries")
+    if tools and queries:
+        given = click.get_current_context().get_parameter_source("split")
+        own_split = None if given == click.core.ParameterSource.DEFAULT or split == "all" else split
+        return [(queries, partial(load_files, tools, queries, own_split))]
+    unknown = [dataset for dataset in datasets if dataset not in DATASETS]
+    if unknown:
+        raise click.UsageError(f"unknown dataset {unknown[0]!r}; known: {', '.join(DATASETS)}")
+    return [(dataset, partial(load, dataset, split)) for dataset in datasets]
+
+
+def _parse_floor(text: str) -> tuple[Any, float]:
+    from eval.measures import parse_measure
+
+    name, _, share = text.partition("=")
+    try:
+        measure, floor = parse_measure(name), float(share)
+    except ValueError as error:
+        raise click.UsageError(f"--fail-under {text!r}: expected e.g. Sufficiency@5=0.8 ({error})") from None
+    if not 0 <= floor <= 1:
+        raise click.UsageError(f"--fail-under {text!r}: the share must be between 0 and 1")
+    return measure, floor
+
+
+def _quoted(argument: str) -> str:
+    import shlex
+
+    return shlex.quote(argument)
+
+
+def main() -> NoReturn:
+    """Run a command; every refusal is one or two lines on stderr and exit status 2."""
+    try:
+        sys.exit(cli.main(prog_name="qta", standalone_mode=False) or 0)
+    except click.ClickException as error:
+        hint = f"\ntry: {error.ctx.command_path} --help" if isinstance(error, click.UsageError) and error.ctx else ""
+        _refuse(" ".join(error.format_message().split()) + hint)
+    except (QTAError, OSError) as error:
+        _refuse(str(error))
+    except click.Abort:
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+
+
+def _refuse(message: str) -> NoReturn:
+    click.echo(f"error: {message}", err=True)
+    sys.exit(2)

@@ -1,0 +1,78 @@
+"""The lexical index: BM25 over name, description, parameters and tags of each tool."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from bm25s import BM25
+from numpy.typing import NDArray
+
+from mtrb.errors import ArtefactError
+from mtrb.types import Tool
+from qta.tokens import tokenize
+
+FILES = ("data.csc.index.npy", "indices.csc.index.npy", "indptr.csc.index.npy", "vocab.index.json", "params.index.json")
+
+
+def lexical_text(tool: Tool) -> str:
+    """Return what the lexical index reads of a tool."""
+    return "\n".join((tool.full_text(), *tool.tags))
+
+
+class LexicalIndex:
+    """Score all tools for a text by the sum over its words (OR semantics), bm25s's eager sparse scoring.
+
+    The formula is Lucene's BM25 with k1 = 1.5 and b = 0.75. It differs from rank-bm25's Okapi only in its idf,
+    log(1 + (N - n + 0.5) / (n + 0.5)), which stays positive for words that most tools share.
+    """
+
+    def __init__(self, bm25: BM25) -> None:
+        self._bm25 = bm25
+        self._vocabulary: dict[str, int] = bm25.vocab_dict
+
+    @classmethod
+    def build(cls, texts: Sequence[str], tokens: Callable[[str], list[str]] = tokenize) -> Self:
+        """Index one text a tool, in catalogue order."""
+        vocabulary: dict[str, int] = {"": 0}  # so that a tool without a word still has a row
+        rows = [
+            [vocabulary.setdefault(token, len(vocabulary)) for token in tokens(text)] or [0] for text in texts
+        ]
+        bm25 = BM25(method="lucene", k1=1.5, b=0.75)
+        bm25.index((rows, vocabulary), show_progress=False)
+        return cls(bm25)
+
+    def scores(self, tokens: Sequence[str]) -> NDArray[np.float32]:
+        """Return each tool's score for query tokens; unknown tokens count nothing."""
+        ids = [self._vocabulary[token] for token in tokens if token in self._vocabulary]
+        if not ids:
+            return np.zeros(self._bm25.scores["num_docs"], np.float32)
+        scores: NDArray[np.float32] = self._bm25.get_scores_from_ids(ids)
+        return scores
+
+    def document_frequency(self, token: str) -> int:
+        """Return how many tools hold a token."""
+        position = self._vocabulary.get(token)
+        if position is None:
+            return 0
+        indptr = self._bm25.scores["indptr"]
+        return int(indptr[position + 1] - indptr[position])
+
+    def save(self, folder: Path) -> None:
+        """Write the index into a folder, as `FILES`."""
+        self._bm25.save(folder, show_progress=False)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Open a saved index, its arrays memory-mapped.
+
+        Raises:
+            ArtefactError: a file is absent or unreadable.
+        """
+        try:
+            bm25 = BM25.load(folder, mmap=True)
+            for name in ("data", "indices", "indptr"):
+                bm25.scores[name] = np.asarray(bm25.scores[name])  # still mapped, without memmap's slow slicing
+            return cls(bm25)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ArtefactError(f"{folder}: the lexical index cannot be read: {error}") from None

@@ -1,0 +1,52 @@
+"""Errors as problem details (RFC 9457): every failure of the service is JSON of one shape."""
+
+import json
+import logging
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from flask import Flask, Response, request
+from werkzeug.exceptions import HTTPException, InternalServerError, UnprocessableEntity
+
+logger = logging.getLogger(__name__)
+
+
+class InvalidField(NamedTuple):
+    """Name a field of a request and what is wrong with it."""
+
+    field: str
+    message: str
+
+
+class UnprocessableRequest(UnprocessableEntity):
+    """422 with the fields that are wrong."""
+
+    def __init__(self, fields: Sequence[InvalidField]) -> None:
+        super().__init__("; ".join(f"{entry.field}: {entry.message}" for entry in fields))
+        self.fields = fields
+
+
+def register_problems(app: Flask) -> None:
+    """Answer every HTTP error and every bug with problem details."""
+
+    @app.errorhandler(HTTPException)
+    def _http_error(error: HTTPException) -> Response:
+        return problem(error)
+
+    @app.errorhandler(Exception)
+    def _bug(error: Exception) -> Response:
+        logger.error("unexpected error at %s %s", request.method, request.path, exc_info=error)
+        return problem(InternalServerError("an unexpected error; it was logged"))
+
+
+def problem(error: HTTPException) -> Response:
+    """Return an error as problem details, with the headers the error asks for (such as Allow)."""
+    status = error.code or 500
+    body = {"type": "about:blank", "title": error.name, "status": status, "detail": error.description, "instance": request.path}
+    if isinstance(error, UnprocessableRequest):
+        body["errors"] = [entry._asdict() for entry in error.fields]
+    response = Response(json.dumps(body, ensure_ascii=False), status, content_type="application/problem+json")
+    for name, value in error.get_headers(request.environ):
+        if name.lower() not in ("content-type", "content-length"):
+            response.headers[name] = value
+    return response

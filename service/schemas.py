@@ -1,0 +1,51 @@
+"""Requests as the service accepts them; everything else is refused with the field's name."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from werkzeug.exceptions import BadRequest
+
+from service.problems import InvalidField, UnprocessableRequest
+
+MAX_QUERY_CHARACTERS = 10_000
+MAX_QUERIES = 100
+
+QueryText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_QUERY_CHARACTERS)]
+
+
+class RetrieveRequest(BaseModel):
+    """The body of `POST /retrieve`: one `query`, or several `queries` answered alike."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    query: QueryText | None = None
+    queries: Annotated[list[QueryText], Field(min_length=1, max_length=MAX_QUERIES)] | None = None
+    k: Annotated[int, Field(ge=1, le=100)] = 5
+    rewrite: Literal["auto", "off", "always"] = "auto"
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.query is None) == (self.queries is None):
+            raise ValueError("give either 'query' (a text) or 'queries' (a list of texts)")
+        return self
+
+    @classmethod
+    def parse(cls, body: bytes) -> Self:
+        """Read a JSON body.
+
+        Raises:
+            BadRequest: the body is no JSON.
+            UnprocessableRequest: a field is missing, unknown or out of range.
+        """
+        try:
+            return cls.model_validate_json(body)
+        except ValidationError as error:
+            found = error.errors(include_url=False, include_context=False, include_input=False)
+            if found[0]["type"] == "json_invalid":
+                raise BadRequest(f"the body is no valid JSON: {found[0]['msg'].removeprefix('Invalid JSON: ')}") from None
+            raise UnprocessableRequest([_field(entry["loc"], entry["msg"]) for entry in found]) from None
+
+
+def _field(location: tuple[int | str, ...], message: str) -> InvalidField:
+    name = ".".join(map(str, location)) or "query"
+    return InvalidField(name, message.removeprefix("Value error, "))

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mtrb.errors import MissingDependencyError
 from mtrb.types import Query, Run, ScoredTool, Tool, Toolset
@@ -73,15 +74,18 @@ class FloatDenseRetriever:
         self._model.max_seq_length = max_tokens
         self._vectors = self._encode([text(tool) for tool in toolset])
 
-    def _encode(self, texts: list[str]) -> np.ndarray:
+    def _encode(self, texts: list[str]) -> NDArray[np.float32]:
         return np.asarray(self._model.encode(texts, normalize_embeddings=True, show_progress_bar=len(texts) > 1000))
+
+    def scores(self, queries: Sequence[Query]) -> NDArray[np.float32]:
+        """Return the cosine of each query (row) and tool (column)."""
+        return self._encode([query.text for query in queries]) @ self._vectors.T
 
     def retrieve(self, queries: Sequence[Query], k: int) -> Run:
         """Rank by cosine."""
         if not queries:
             return {}
-        scores = self._encode([query.text for query in queries]) @ self._vectors.T
         return {
             query.query_id: [ScoredTool(self._ids[position], float(row[position])) for position in best(row, k)]
-            for query, row in zip(queries, scores, strict=True)
+            for query, row in zip(queries, self.scores(queries), strict=True)
         }

@@ -1,12 +1,12 @@
 """Tools on disk: one JSON line each, found by position without reading the others."""
 
-import json
 import mmap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import overload
 
 import numpy as np
+import orjson
 
 from mtrb.types import Tool
 
@@ -21,7 +21,7 @@ class ToolStore(Sequence[Tool]):
         with (folder / _TOOLS).open("rb") as file:
             self._lines = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self._offsets = np.load(folder / _OFFSETS)
-        names = json.loads((folder / _NAMES).read_text("utf-8"))
+        names = orjson.loads((folder / _NAMES).read_bytes())
         self.ids: list[str] = names["ids"]
         self.names: list[str] = names["names"]
 
@@ -36,7 +36,7 @@ class ToolStore(Sequence[Tool]):
         if isinstance(position, slice):
             return [self[at] for at in range(*position.indices(len(self)))]
         position = range(len(self))[position]
-        record = json.loads(self._lines[self._offsets[position] : self._offsets[position + 1]])
+        record = orjson.loads(self._lines[self._offsets[position] : self._offsets[position + 1]])
         return Tool(
             tool_id=record["id"],
             name=record["name"],
@@ -52,7 +52,7 @@ def write_store(folder: Path, tools: Sequence[Tool]) -> None:
     offsets = [0]
     with (folder / _TOOLS).open("wb") as file:
         for tool in tools:
-            offsets.append(offsets[-1] + file.write(json.dumps(tool.to_json(), ensure_ascii=False).encode() + b"\n"))
+            offsets.append(offsets[-1] + file.write(orjson.dumps(tool.to_json()) + b"\n"))
     np.save(folder / _OFFSETS, np.array(offsets, np.int64))
     names = {"ids": [tool.tool_id for tool in tools], "names": [tool.name for tool in tools]}
-    (folder / _NAMES).write_text(json.dumps(names, ensure_ascii=False), "utf-8")
+    (folder / _NAMES).write_bytes(orjson.dumps(names))

@@ -1,8 +1,8 @@
 """The routes: retrieve tools, and tell whether the service is alive and ready."""
 
-import json
 from typing import Any
 
+import orjson
 from flask import Blueprint, Response, current_app, request
 from werkzeug.exceptions import ServiceUnavailable, UnsupportedMediaType
 
@@ -55,4 +55,4 @@ def _engine() -> Engine:
 
 
 def _json(content: Any) -> Response:
-    return Response(json.dumps(content, ensure_ascii=False), content_type="application/json")
+    return Response(orjson.dumps(content), content_type="application/json")

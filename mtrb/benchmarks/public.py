@@ -49,7 +49,5 @@ def _digest(text: str) -> int:
 
 
 def _data_file(name: str, kind: str) -> Path:
-    try:
-        return upstream.beside_home("..", "..", name, f"{kind}.jsonl")
-    except DataError:
-        return upstream.beside_home("..", "..", name, f"{kind}.jsonl.gz")
+    plain = upstream.beside_home("..", "..", name) / f"{kind}.jsonl"
+    return plain if plain.exists() else plain.with_suffix(".jsonl.gz")

@@ -76,13 +76,17 @@ def _read(spec: str, format: str | None) -> Iterator[tuple[str, Any]]:
         for number, tool in enumerate(CATALOGUES[spec](), start=1):
             yield f"{spec} record {number}", tool
         return
-    records, parse = _open(Path(spec), format)
+    path = Path(spec)
     count = 0
-    for location, record, source in records:
-        count += 1
-        yield location, _parsed(record, source, parse)
+    try:
+        records, parse = _open(path, format)
+        for location, record, source in records:
+            count += 1
+            yield location, _parsed(record, source, parse)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
     if not count:
-        raise InputError(f"{spec}: holds no tools")
+        raise InputError(f"{path}: holds no tools")
 
 
 def _parsed(record: Any, source: str, parse: Callable[[Mapping[str, Any], str], Tool]) -> Tool | Exception:
@@ -103,17 +107,14 @@ def _open(path: Path, format: str | None) -> tuple[Iterable[Record], Callable[[M
         known = ", ".join(CATALOGUES)
         raise InputError(f"{path}: no such file; expected a file of tools, or one of {known}")
     source = path.name.removesuffix(".gz").rsplit(".", 1)[0]
-    try:
-        if format != "openapi" and is_json_lines(path):
-            return _sniffed(((location, value, source) for location, value in read_lines(path)), path, format)
-        document = read_document(path)
-        if format == "openapi" or (format is None and is_openapi(document)):
-            if not is_openapi(document):
-                raise ValueError("no OpenAPI document: neither 'openapi' nor 'swagger' at the top")
-            return operations(document, str(path), source), parse_operation
-        return _sniffed(records_of(document, str(path), source), path, format)
-    except ValueError as error:
-        raise InputError(f"{path}: {error}") from None
+    if format != "openapi" and is_json_lines(path):
+        return _sniffed(((location, value, source) for location, value in read_lines(path)), path, format)
+    document = read_document(path)
+    if format == "openapi" or (format is None and is_openapi(document)):
+        if not is_openapi(document):
+            raise ValueError("no OpenAPI document: neither 'openapi' nor 'swagger' at the top")
+        return operations(document, str(path), source), parse_operation
+    return _sniffed(records_of(document, str(path), source), path, format)
 
 
 def _sniffed(
@@ -129,7 +130,9 @@ def _sniffed(
             return _chained(seen, records), PARSERS[found]
         if len(seen) == _SNIFFED_RECORDS:
             break
-    if seen and isinstance(seen[0][1], Exception):
+    if not seen:
+        return (), PARSERS["native"]
+    if isinstance(seen[0][1], Exception):
         raise InputError(f"{seen[0][0]}: {seen[0][1]}")
     raise InputError(
         f"{path}: in none of the known formats ({', '.join(FORMATS)}); name it with --format, or give each tool a 'name'"

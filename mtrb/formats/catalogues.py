@@ -13,8 +13,10 @@ from mtrb.formats.schema import prune
 from mtrb.identifiers import make_tool_id
 from mtrb.types import Tool
 
-_TAG = re.compile(r"<[^>]+>")
+_TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
 _BREAK = re.compile(r"<(?:/p|/li|br ?/?|/note|/important)>", re.IGNORECASE)
+# A few documentations were escaped twice; other things in angle brackets, once decoded, are placeholders.
+_ESCAPED_TAG = re.compile(r"</?(?:p|ul|ol|li|b|i|a|code|note|important|br)(?: [^<>]*)?>", re.IGNORECASE)
 _MARKDOWN_LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
 _AWS_TYPES = {
     "structure": "object", "map": "object", "list": "array", "string": "string", "character": "string",
@@ -26,7 +28,7 @@ _GOOGLE_KEYS = {"type", "description", "enum", "format", "pattern", "properties"
 
 def strip_markup(text: str) -> str:
     """Return documentation as plain text: tags and link targets out, entities decoded, blanks folded."""
-    text = html.unescape(_TAG.sub(" ", _BREAK.sub("\n", text)))
+    text = _ESCAPED_TAG.sub(" ", html.unescape(_TAG.sub(" ", _BREAK.sub("\n", text))))
     text = _MARKDOWN_LINK.sub(r"\1", text)
     lines = (" ".join(line.split()) for line in text.splitlines())
     return re.sub(r" ([.,;:)])", r"\1", "\n".join(line for line in lines if line))

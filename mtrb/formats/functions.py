@@ -1,5 +1,6 @@
 """Function formats: one record is one tool, as OpenAI, Anthropic, MCP and our own JSON Lines write it."""
 
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -28,7 +29,11 @@ def tool_from(
     description = _text(record, "description")
     if not isinstance(tags, list | tuple) or not all(isinstance(tag, str) for tag in tags):
         raise ValueError("tags must be a list of texts")
-    tool = Tool(
+    try:
+        json.dumps([name, description, parameters, tags, source, tool_id], ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ValueError("the text holds half of a surrogate pair, which is not valid Unicode") from None
+    return Tool(
         tool_id=tool_id or make_tool_id(source, name),
         name=name,
         description=re.sub(r"[^\S\n]+", " ", description),
@@ -36,11 +41,6 @@ def tool_from(
         tags=tuple(tags),
         source=source,
     )
-    try:
-        str(tool.to_json()).encode()
-    except UnicodeEncodeError:
-        raise ValueError("the text holds half of a surrogate pair, which is not valid Unicode") from None
-    return tool
 
 
 def _text(record: Mapping[str, Any], key: str, limit: int | None = None) -> str:

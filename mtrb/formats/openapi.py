@@ -68,7 +68,7 @@ def parse_operation(record: Mapping[str, Any], source: str) -> Tool:
         texts = [operation.get("summary"), operation.get("description")]
         parameters = _parameters(operation, record["shared"])
     except jsonref.JsonRefError as error:
-        raise ValueError(f"cannot resolve the reference {error.reference.full_uri!r}: {error.message}") from None
+        raise ValueError(f"cannot resolve the reference {error.uri!r}: {error.cause or error.message}") from None
     texts = [text.strip() for text in texts if isinstance(text, str) and text.strip()]
     description = "\n".join(dict.fromkeys(texts))
     operation_id = operation.get("operationId")

@@ -113,9 +113,9 @@ def _parse_json(text: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno}"
-        ended = error.pos >= len(text.rstrip())
-        return ValueError(f"not valid JSON: {error.msg} at {place}" + ("; the file ends there: truncated?" * ended))
+        ended = error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated string")
+        place = "at the end: is the file truncated?" if ended else f"at line {error.lineno}, column {error.colno}"
+        return ValueError(f"not valid JSON: {error.msg.removesuffix(' at')}, {place}")
     except (RecursionError, ValueError) as error:
         return ValueError("not valid JSON: nested too deeply" if isinstance(error, RecursionError) else str(error))
 

@@ -19,6 +19,7 @@ _ALIASES = {
     "dict": "object", "hashmap": "object", "map": "object",
 }  # fmt: skip
 _JSON_TYPES = ("string", "integer", "number", "boolean", "array", "object", "null")
+_MAX_DEPTH = 100
 _ANY = ("", "any")
 _COMBINED = ("$ref", "anyOf", "oneOf", "allOf")
 
@@ -33,6 +34,7 @@ def check_schema(parameters: object) -> dict[str, Any]:
         return EMPTY
     if not isinstance(parameters, dict):
         raise ValueError(f"parameters must be a JSON Schema object, not {type(parameters).__name__}")
+    _check_depth(parameters, _MAX_DEPTH)
     try:
         jsonschema_rs.meta.validate(parameters)
     except jsonschema_rs.ValidationError as error:
@@ -41,6 +43,15 @@ def check_schema(parameters: object) -> dict[str, Any]:
     except (jsonschema_rs.ReferencingError, ValueError) as error:
         raise ValueError(f"parameters are no valid JSON Schema: {error}") from None
     return parameters
+
+
+def _check_depth(node: object, left: int) -> None:
+    if left == 0:
+        raise ValueError(f"parameters are nested more than {_MAX_DEPTH} deep")
+    children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    for child in children:
+        if isinstance(child, dict | list):
+            _check_depth(child, left - 1)
 
 
 def normalise_parameters(parameters: object) -> dict[str, Any]:
@@ -96,9 +107,7 @@ def _from_map(parameters: dict[str, Any]) -> dict[str, Any]:
     return {**schema, "required": required} if required else schema
 
 
-def _with_json_types(schema: dict[str, Any], depth: int = 0) -> dict[str, Any]:
-    if depth > 60:
-        raise ValueError("parameters are nested more than 60 deep")
+def _with_json_types(schema: dict[str, Any]) -> dict[str, Any]:
     result = dict(schema)
     kind = schema.get("type")
     if isinstance(kind, str) and kind not in _JSON_TYPES:
@@ -111,12 +120,12 @@ def _with_json_types(schema: dict[str, Any], depth: int = 0) -> dict[str, Any]:
     properties = schema.get("properties")
     if isinstance(properties, dict):
         result["properties"] = {
-            name: _with_json_types(child, depth + 1) if isinstance(child, dict) else child
+            name: _with_json_types(child) if isinstance(child, dict) else child
             for name, child in properties.items()
         }
     for key in ("items", "additionalProperties"):
         if isinstance(schema.get(key), dict):
-            result[key] = _with_json_types(schema[key], depth + 1)
+            result[key] = _with_json_types(schema[key])
     return result
 
 

@@ -1,0 +1,84 @@
+# Every target installs what it needs into .venv first, or, with PYTHON=..., runs in that interpreter and installs nothing.
+VENV ?= .venv
+TOOLS ?= sample:
+INDEX ?= index
+HOST ?= 127.0.0.1
+PORT ?= 8000
+PYTEST_ARGS ?=
+
+ifdef PYTHON
+  PY := $(PYTHON)
+  SERVE_ENV :=
+  FULL_ENV :=
+else
+  PY := $(VENV)/bin/python
+  SERVE_ENV := $(VENV)/.serve-installed
+  FULL_ENV := $(VENV)/.full-installed
+endif
+QTA := $(PY) -m qta
+
+MTRB := mtrb/restbench mtrb/metatool mtrb/toolbench mtrb/toolbench-standin sample
+PUBLIC := $(addprefix public/,api-bank tooltalk toolalpaca seal-tools bfcl nestful toolselect mcpm-registry)
+SYSTEMS := $(addprefix --system ,random bm25-paper minilm bm25 dense dense-float32 hybrid)
+
+.DEFAULT_GOAL := help
+.PHONY: help install serve index test lint format eval choices bench bench-servers encoder lock clean
+
+help:           ## Show this help
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+	@echo "Variables: PYTHON (an interpreter that is set up), TOOLS, INDEX, HOST, PORT, PYTEST_ARGS"
+
+serve: index    ## Index TOOLS (the bundled sample unless set) and serve them on 127.0.0.1:8000
+	$(QTA) serve --index $(INDEX) --host $(HOST) --port $(PORT)
+
+index: $(SERVE_ENV) ## Index TOOLS into INDEX
+	$(QTA) index $(TOOLS) --out $(INDEX)
+
+install: $(FULL_ENV) ## Install everything, for training, evaluation and tests too
+
+test: $(FULL_ENV) ## Run all tests; those on benchmark data need MTRB_HOME
+	$(PY) -m pytest $(PYTEST_ARGS)
+
+lint: $(FULL_ENV) ## Check style and types
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+format: $(FULL_ENV) ## Format the code
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+eval: $(FULL_ENV) ## Measure all systems on MTRB, the sample and the public test halves, into results/
+	$(QTA) eval $(MTRB) $(SYSTEMS) --json results/eval.json --markdown results/eval.md --plot results/sufficiency.png
+	$(QTA) eval $(PUBLIC) $(SYSTEMS) --baseline minilm --json results/public.json --markdown results/public.md
+
+choices: $(FULL_ENV) ## Print what the defaults were chosen by: the public validation halves, into results/
+	$(PY) -m benchmarks.choices --out results
+
+bench: $(FULL_ENV) ## Measure index time, latency, throughput and memory over all AWS operations, into results/
+	$(PY) -m benchmarks.serve --out results
+
+bench-servers: $(FULL_ENV) ## Compare HTTP servers under load and under slow clients, into results/
+	$(PY) -m benchmarks.servers --out results
+
+encoder: $(FULL_ENV) ## Make the encoder file again from the published weights
+	$(PY) -m qta.export_encoder --out qta/weights
+
+lock: $(FULL_ENV) ## Renew the lock files
+	$(PY) -m piptools compile -q --strip-extras --no-emit-find-links --no-emit-index-url -o requirements.lock pyproject.toml
+	$(PY) -m piptools compile -q --strip-extras --no-emit-find-links --no-emit-index-url --all-extras -c requirements.lock \
+	  -o requirements-full.lock pyproject.toml
+	sed -i 's/^\(torch==[0-9.]*\)+cpu/\1/' requirements-full.lock
+
+clean:          ## Remove the virtual environment and the index
+	rm -rf $(VENV) $(INDEX)
+
+$(VENV)/.serve-installed: requirements.lock pyproject.toml
+	test -x $(VENV)/bin/python || python3 -m venv $(VENV)
+	$(VENV)/bin/python -m pip install -q -r requirements.lock
+	$(VENV)/bin/python -m pip install -q --no-deps -e .
+	touch $@
+
+$(VENV)/.full-installed: requirements-full.lock $(VENV)/.serve-installed
+	$(VENV)/bin/python -m pip install -q -r requirements-full.lock
+	touch $@

@@ -1,0 +1,5 @@
+"""Run the command line as `python -m qta`."""
+
+from qta.cli import main
+
+main()

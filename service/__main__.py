@@ -1,0 +1,54 @@
+"""Start the service: `qta serve --index DIR`, or `python -m service --index DIR`."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from mtrb.errors import QTAError
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--index", type=click.Path(file_okay=False, path_type=Path), help="Folder that `qta index` made.")
+@click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on, 0 for any free one.  [default: 8000]")
+@click.option("--workers", type=click.IntRange(1), help="Worker processes.  [default: one a core]")
+def main(index: Path | None, host: str | None, port: int | None, workers: int | None) -> None:
+    """Serve an index over HTTP.
+
+    Options not given are read from QTA_INDEX, QTA_HOST, QTA_PORT and QTA_WORKERS.
+    """
+    from qta.encoder import Encoder
+    from qta.index import load_index
+    from service.config import Settings
+    from service.server import Application, listen
+
+    settings = Settings.from_environment(index=index, host=host, port=port, workers=workers)
+    tools = len(load_index(settings.index, Encoder()).ids)  # so that a bad index is refused here, once
+    listener = listen(settings)
+    name, number = listener.getsockname()[:2]
+    url = f"http://[{name}]:{number}" if ":" in name else f"http://{name}:{number}"
+    ready = (
+        f"serving {tools:,} tools on {url}; try\n"
+        f"  curl -s {url}/retrieve -H 'Content-Type: application/json' "
+        """-d '{"query": "refund order 8841", "k": 3}'"""
+    )
+    Application(settings, listener, ready).run()
+
+
+def run() -> None:
+    """Start, or say in one or two lines on stderr why not, with exit status 2."""
+    try:
+        main(prog_name="qta serve", standalone_mode=False)
+    except click.exceptions.Exit as status:
+        sys.exit(status.exit_code)
+    except click.ClickException as error:
+        click.echo(f"error: {error.format_message()}\ntry: qta serve --help", err=True)
+        sys.exit(2)
+    except (QTAError, OSError) as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,146 @@
+"""The server: gunicorn keeps the worker processes alive, waitress does each worker's HTTP.
+
+Measured with `make bench-serve`: granian and gunicorn's own workers are as fast, but a handful of clients that send
+their body slowly block every thread of theirs. Waitress reads a request whole before a thread sees it.
+"""
+
+import json
+import logging
+import socket
+import time
+from typing import Any
+
+from flask import Flask
+from gunicorn.app.base import BaseApplication
+from gunicorn.workers.base import Worker
+from waitress.adjustments import Adjustments
+from waitress.channel import HTTPChannel
+from waitress.server import TcpWSGIServer
+from waitress.task import ErrorTask, ThreadedTaskDispatcher
+from waitress.wasyncore import loop
+
+from mtrb.errors import InputError
+from service import create_app
+from service.config import Settings
+
+_THREADS = 1  # for each worker; the work is computation, and a second thread would only compete for the same core
+_DRAIN_SECONDS = 25.0
+_BUSY_PAUSE = 0.0005
+
+
+class _Problem(ErrorTask):
+    """Answer what is no proper HTTP request with problem details, like every other error."""
+
+    def execute(self) -> None:
+        error = self.request.error
+        body = {"type": "about:blank", "title": error.reason, "status": error.code, "detail": str(error.body)}
+        content = json.dumps({**body, "instance": self.request.path}).encode()
+        self.status = f"{error.code} {error.reason}"
+        self.response_headers.append(("Content-Type", "application/problem+json"))
+        self.set_close_on_finish()
+        self.content_length = len(content)
+        self.write(content)
+
+
+class _Channel(HTTPChannel):
+    error_task_class = _Problem
+
+
+class _Server(TcpWSGIServer):
+    channel_class = _Channel
+
+    def handle_accept(self) -> None:
+        """Accept a connection, leaving idler workers a moment to take it first."""
+        time.sleep(_BUSY_PAUSE * min(len(self.active_channels), 4))
+        super().handle_accept()
+
+    @property
+    def unanswered(self) -> bool:
+        """Tell whether a request is being answered or an answer being sent."""
+        return any(channel.requests or channel.total_outbufs_len for channel in self.active_channels.values())
+
+
+class WaitressWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
+    """Run waitress in a worker process of gunicorn."""
+
+    def run(self) -> None:
+        """Serve until told to stop, then answer what has been asked."""
+        settings: Settings = self.app.settings
+        logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns of every request that waits
+        adjustments = Adjustments(
+            ident=None,
+            threads=_THREADS,
+            max_request_body_size=settings.max_body_bytes,
+            channel_timeout=30,
+            connection_limit=1000,
+            clear_untrusted_proxy_headers=True,
+        )
+        dispatcher = ThreadedTaskDispatcher()
+        dispatcher.set_thread_count(adjustments.threads)
+        connections: dict[int, Any] = {}
+        servers = [
+            _Server(self.wsgi, connections, True, listener.sock, dispatcher, adjustments, _info(listener.sock), False)
+            for listener in self.sockets
+        ]
+        while self.alive:
+            self._turn(connections)
+        for server in servers:
+            server.accepting = False
+        deadline = time.monotonic() + _DRAIN_SECONDS
+        while any(server.unanswered for server in servers) and time.monotonic() < deadline:
+            self._turn(connections)
+        dispatcher.shutdown()
+
+    def _turn(self, connections: dict[int, Any]) -> None:
+        self.notify()
+        loop(timeout=0.5, map=connections, use_poll=True, count=1)
+
+
+class Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
+    """Serve an application built from settings, in as many worker processes as they say."""
+
+    def __init__(self, settings: Settings, listener: socket.socket, ready: str) -> None:
+        """Take a bound socket, and a line to print once requests are accepted."""
+        self.settings = settings
+        self._listener = listener
+        self._ready = ready
+        super().__init__()
+
+    def load_config(self) -> None:
+        """Configure gunicorn."""
+        self.cfg.set("bind", f"fd://{self._listener.fileno()}")
+        self.cfg.set("workers", self.settings.workers)
+        self.cfg.set("worker_class", WaitressWorker)
+        self.cfg.set("graceful_timeout", int(_DRAIN_SECONDS) + 5)
+        self.cfg.set("loglevel", "warning")
+        self.cfg.set("control_socket_disable", True)
+        self.cfg.set("when_ready", lambda _: print(self._ready, flush=True))  # noqa: T201 (the one line for the user)
+
+    def load(self) -> Flask:
+        """Open the index in a worker."""
+        return create_app(self.settings)
+
+
+def listen(settings: Settings) -> socket.socket:
+    """Bind the address of the settings.
+
+    Raises:
+        InputError: it cannot be bound.
+    """
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+    except (OSError, OverflowError) as error:
+        listener.close()
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(
+            f"cannot listen on {settings.host} port {settings.port}: {reason}; choose another with --host and --port"
+        ) from None
+    listener.set_inheritable(True)
+    return listener
+
+
+def _info(sock: socket.socket) -> tuple[Any, ...]:
+    return sock.family, sock.type, sock.proto, sock.getsockname()

@@ -1,0 +1,210 @@
+"""Every format a catalogue comes in, read by one function."""
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mtrb.errors import InputError
+from mtrb.formats import Skipped, read_tools
+from mtrb.types import Tool
+
+SCHEMA = {"type": "object", "properties": {"city": {"type": "string", "description": "Where."}}, "required": ["city"]}
+WEATHER = {"name": "get_weather", "description": "Return the weather."}
+
+FILES: dict[str, Any] = {
+    "openai-chat": [{"type": "function", "function": {**WEATHER, "parameters": SCHEMA, "strict": True}}],
+    "openai-responses": [{"type": "function", **WEATHER, "parameters": SCHEMA, "defer_loading": True}],
+    "openai-request": {"model": "m", "tools": [{"type": "function", "function": {**WEATHER, "parameters": SCHEMA}}]},
+    "openai-legacy": [{**WEATHER, "parameters": SCHEMA}],
+    "openai-namespace": [{"type": "namespace", "name": "tools", "tools": [{"type": "function", **WEATHER, "parameters": SCHEMA}]}],
+    "anthropic": [{**WEATHER, "input_schema": SCHEMA}],
+    "anthropic-request": {"tools": [{"type": "custom", **WEATHER, "input_schema": SCHEMA}]},
+    "mcp": {"tools": [{**WEATHER, "title": "Weather", "inputSchema": SCHEMA}], "nextCursor": None},
+    "mcp-rpc": {"jsonrpc": "2.0", "id": 1, "result": {"tools": [{**WEATHER, "inputSchema": SCHEMA}]}},
+    "mcp-servers": {"tools": {"tools": [{**WEATHER, "inputSchema": SCHEMA}]}},
+    "mcp-servers-lists": {"tools": [{**WEATHER, "inputSchema": SCHEMA}]},
+    "native": [{**WEATHER, "parameters": SCHEMA, "source": "tools"}],
+}
+
+
+def write(path: Path, content: Any) -> str:
+    path.write_text(content if isinstance(content, str) else json.dumps(content), "utf-8")
+    return str(path)
+
+
+def read_one(path: str, format: str | None = None) -> Tool:
+    tools = list(read_tools([path], format))
+    assert len(tools) == 1
+    return tools[0]
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_function_formats_are_sniffed(kind: str, tmp_path: Path) -> None:
+    tool = read_one(write(tmp_path / "tools.json", FILES[kind]))
+    assert (tool.tool_id, tool.name, tool.description) == ("tools/get_weather", "get_weather", "Return the weather.")
+    assert tool.parameters == SCHEMA
+
+
+@pytest.mark.parametrize("kind", ["openai-chat", "anthropic", "native"])
+def test_json_lines_hold_any_record_and_may_be_compressed(kind: str, tmp_path: Path) -> None:
+    lines = "\n".join(json.dumps({**record}) for record in FILES[kind])
+    plain = read_one(write(tmp_path / "tools.jsonl", lines + "\n\n"))
+    (tmp_path / "tools.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
+    assert read_one(str(tmp_path / "tools.jsonl.gz")) == plain
+
+
+def test_the_format_can_be_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "tools.json", FILES["mcp"])
+    assert read_one(path, "mcp").name == "get_weather"
+    with pytest.raises(InputError, match="record 1"):
+        list(read_tools([path], "anthropic"))
+
+
+def test_a_byte_order_mark_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / "tools.json").write_bytes(b"\xef\xbb\xbf" + json.dumps(FILES["mcp"]).encode())
+    assert read_one(str(tmp_path / "tools.json")).name == "get_weather"
+
+
+def test_servers_keep_their_tools_apart(tmp_path: Path) -> None:
+    servers = {name: {"tools": [{**WEATHER, "inputSchema": SCHEMA}]} for name in ("north", "south sea")}
+    tools = list(read_tools([write(tmp_path / "mcp.json", servers)]))
+    assert [tool.tool_id for tool in tools] == ["north/get_weather", "south%20sea/get_weather"]
+    assert [tool.source for tool in tools] == ["north", "south sea"]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "properties", "required"),
+    [
+        ({"x": {"type": "str", "required": True}, "y": {"type": "int"}}, {"x": {"type": "string"}, "y": {"type": "integer"}}, ["x"]),
+        ({"x": "what it is"}, {"x": {"description": "what it is"}}, None),
+        ([{"name": "x", "type": "float", "required": True}], {"x": {"type": "number"}}, ["x"]),
+        ('{"x": {"type": "List[str]"}}', {"x": {"type": "array"}}, None),
+        ({"type": "dict", "properties": {"x": {"type": "bool"}}}, {"x": {"type": "boolean"}}, None),
+        ({"properties": {"type": "str", "description": "of the element"}}, {"properties": {"type": "string", "description": "of the element"}}, None),
+        (None, {}, None),
+        ([], {}, None),
+        ("", {}, None),
+    ],
+)  # fmt: skip
+def test_hand_written_parameters_become_a_schema(
+    parameters: Any, properties: dict[str, Any], required: list[str] | None, tmp_path: Path
+) -> None:
+    tool = read_one(write(tmp_path / "t.jsonl", json.dumps({"name": "f", "parameters": parameters})))
+    assert tool.parameters["properties"] == properties
+    assert tool.parameters.get("required") == required
+
+
+def test_our_own_form_survives_a_round_trip(tmp_path: Path) -> None:
+    tools = list(read_tools(["sample:"]))
+    path = write(tmp_path / "again.jsonl", "\n".join(json.dumps(tool.to_json()) for tool in tools))
+    assert list(read_tools([path])) == tools
+
+
+OPENAPI = {
+    "openapi": "3.0.3",
+    "info": {"title": "Pet Store!", "version": "1"},
+    "paths": {
+        "/pets/{petId}": {
+            "parameters": [{"$ref": "#/components/parameters/PetId"}],
+            "get": {
+                "operationId": "showPet",
+                "summary": "One pet",
+                "description": "Return a pet.",
+                "tags": ["pets"],
+                "parameters": [{"name": "verbose", "in": "query", "schema": {"type": "boolean", "nullable": True}}],
+            },
+            "put": {
+                "summary": "Change a pet",
+                "requestBody": {
+                    "required": True,
+                    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Pet"}}},
+                },
+            },
+        },
+    },
+    "components": {
+        "parameters": {"PetId": {"name": "petId", "in": "path", "required": True, "schema": {"type": "string"}}},
+        "schemas": {
+            "Pet": {
+                "type": "object",
+                "required": ["name"],
+                "properties": {
+                    "name": {"type": "string", "example": "Rex", "description": "What it answers to."},
+                    "age": {"type": "integer", "minimum": 0, "exclusiveMinimum": True},
+                    "parent": {"$ref": "#/components/schemas/Pet"},
+                },
+            }
+        },
+    },
+}
+
+
+@pytest.mark.parametrize("suffix", ["json", "yaml"])
+def test_openapi_gives_a_tool_for_each_operation(suffix: str, tmp_path: Path) -> None:
+    text = json.dumps(OPENAPI) if suffix == "json" else yaml.safe_dump(OPENAPI)
+    show, change = read_tools([write(tmp_path / f"api.{suffix}", text)])
+    assert (show.tool_id, show.name, show.tags) == ("pet-store/showPet", "showPet", ("pets",))
+    assert show.description == "One pet\nReturn a pet."
+    assert show.parameters["properties"]["verbose"] == {"type": ["boolean", "null"]}
+    assert show.parameters["required"] == ["petId"]
+    assert change.tool_id == "pet-store/PUT%20/pets/%7BpetId%7D"
+    assert change.parameters["required"] == ["petId", "name"]
+    assert change.parameters["properties"]["name"] == {"type": "string", "description": "What it answers to."}
+    assert change.parameters["properties"]["age"] == {"type": "integer", "exclusiveMinimum": 0}
+    # a recursive schema is cut, not followed for ever
+    assert json.dumps(change.parameters).count('"parent"') < 6
+
+
+def test_swagger_2_with_body_and_form(tmp_path: Path) -> None:
+    document = {
+        "swagger": "2.0",
+        "info": {"title": "Old", "version": "1"},
+        "paths": {
+            "/users": {
+                "post": {
+                    "operationId": "addUser",
+                    "description": "Add.",
+                    "parameters": [
+                        {"name": "body", "in": "body", "required": True, "schema": {"$ref": "#/definitions/User"}},
+                        {"name": "X-Trace", "in": "header", "type": "string", "description": "For support."},
+                    ],
+                }
+            },
+            "/photo": {"post": {"parameters": [{"name": "photo", "in": "formData", "type": "file", "required": True}]}},
+            "/batch": {"post": {"parameters": [{"name": "b", "in": "body", "schema": {"type": "array", "items": {"type": "string"}}}]}},
+        },
+        "definitions": {"User": {"properties": {"mail": {"type": "string"}}, "required": ["mail"]}},
+    }
+    add, photo, batch = read_tools([write(tmp_path / "old.yml", yaml.safe_dump(document, sort_keys=False))])
+    assert add.parameters["properties"]["mail"] == {"type": "string"}
+    assert add.parameters["properties"]["X-Trace"] == {"type": "string", "description": "For support."}
+    assert add.parameters["required"] == ["mail"]
+    assert photo.parameters["properties"]["photo"] == {"type": "string", "format": "binary"}
+    assert batch.parameters["properties"]["body"] == {"type": "array", "items": {"type": "string"}}
+
+
+def test_yaml_dates_stay_text(tmp_path: Path) -> None:
+    text = yaml.safe_dump(OPENAPI).replace("Return a pet.", "2024-01-01")
+    assert "2024-01-01" in next(iter(read_tools([write(tmp_path / "api.yaml", text)]))).description
+
+
+def test_large_schemas_are_cut_to_fit(tmp_path: Path) -> None:
+    wide = {f"p{i}": {"type": "object", "properties": {f"q{j}": {"type": "string", "description": "d"} for j in range(40)}} for i in range(40)}
+    document = {**OPENAPI, "paths": {"/x": {"post": {"requestBody": {"content": {"application/json": {"schema": {"type": "object", "properties": wide}}}}}}}}
+    (tool,) = read_tools([write(tmp_path / "api.json", document)])
+    assert len(tool.parameters["properties"]) == 40
+    assert "q1" not in tool.parameters["properties"]["p1"].get("properties", {})
+
+
+def test_skipping_lists_what_is_left_out(tmp_path: Path) -> None:
+    records = [{"name": "good"}, {"description": "no name"}, {"name": "good"}, 5, {"name": "bad", "parameters": {"type": "object", "properties": {"x": {"type": "banana"}}}}]
+    path = write(tmp_path / "t.jsonl", "\n".join(map(json.dumps, records)) + "\n{broken")
+    skipped: list[Skipped] = []
+    assert [tool.name for tool in read_tools([path], skipped=skipped)] == ["good"]
+    assert [entry.location.rpartition(", ")[2] for entry in skipped] == [f"line {n}" for n in range(2, 7)]
+    for reason, entry in zip(("name is missing", "already taken", "must be an object", "banana", "not valid JSON"), skipped, strict=True):
+        assert reason in entry.reason

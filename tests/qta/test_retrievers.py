@@ -1,0 +1,212 @@
+"""Retrieval: every system keeps one contract, and the fast ways find what the slow ones find."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as st_numpy
+
+from mtrb.benchmarks import load
+from mtrb.formats import read_tools
+from mtrb.types import Query, Tool, Toolset
+from qta import retrievers
+from qta.dense import DenseIndex
+from qta.encoder import Encoder
+from qta.index import ToolIndex, build_in_memory
+from qta.pipeline import IdentityRewriter, Pipeline
+from qta.retrievers import HybridRetriever, best
+from qta.systems import SYSTEMS, Workbench, build_system
+from qta.tokens import tokenize
+
+QUERIES = [Query("b", "refund order 8841"), Query("a", "hello"), Query("c", "今天下雨吗"), Query("d", "the of and")]
+
+
+@pytest.fixture(scope="module")
+def bench(encoder: Encoder) -> Workbench:
+    return Workbench(Toolset(read_tools(["sample:"])), encoder)
+
+
+@pytest.mark.parametrize("name", [*SYSTEMS, "hybrid:0.5", "pipeline"])
+def test_every_retriever_keeps_the_contract(name: str, bench: Workbench) -> None:
+    system = Pipeline(IdentityRewriter(), build_system("hybrid", bench)) if name == "pipeline" else build_system(name, bench)
+    for k in (1, 5, 258, 1000):
+        run = system.retrieve(QUERIES, k)
+        assert list(run) == ["b", "a", "c", "d"]
+        for ranking in run.values():
+            assert len(ranking) == min(k, 258)
+            assert len({scored.tool_id for scored in ranking}) == len(ranking)
+            assert [scored.score for scored in ranking] == sorted((scored.score for scored in ranking), reverse=True)
+            assert all(scored.tool_id in bench.toolset for scored in ranking)
+    assert system.retrieve([], 5) == {}
+    assert system.retrieve(QUERIES, 5) == system.retrieve(QUERIES, 5)
+
+
+def test_the_random_baseline_depends_on_the_query_only(bench: Workbench) -> None:
+    system = build_system("random", bench)
+    alone = system.retrieve([QUERIES[1]], 5)["a"]
+    assert system.retrieve(QUERIES, 5)["a"] == alone
+    assert system.retrieve(QUERIES, 5)["b"] != alone
+
+
+def test_the_hybrid_finds_what_scoring_every_tool_finds(sample_index: ToolIndex, encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retrievers, "_CANDIDATES_PER_PLACE", 8)  # 40 candidates of 258, so that not all are looked at
+    hybrid = HybridRetriever(sample_index, encoder)
+    vectors = sample_index.dense.vectors.astype(np.float32)
+    for query in load("sample").queries:
+        vector, _ = encoder.encode_one(query.text)
+        if hybrid.names.find(query.text):
+            continue
+        scores = vectors @ vector + hybrid.weight * sample_index.lexical.scores(tokenize(query.text))
+        expected = [sample_index.ids[position] for position in best(scores, 3)]
+        assert [scored.tool_id for scored in hybrid.rank(query.text, vector, 5)][:3] == expected
+
+
+@given(st_numpy.arrays(np.float32, st.integers(1, 60), elements=st.integers(0, 4).map(float)), st.integers(1, 70))
+def test_ties_fall_in_catalogue_order(scores: np.ndarray, k: int) -> None:
+    expected = sorted(range(len(scores)), key=lambda position: (-scores[position], position))[:k]
+    assert best(scores, k).tolist() == expected
+    shuffled = np.random.default_rng(0).permutation(len(scores))
+    assert shuffled[best(scores[shuffled], k, shuffled)].tolist() == expected
+
+
+def unit_vectors(n: int, seed: int = 0) -> np.ndarray:
+    vectors = np.random.default_rng(seed).normal(size=(n, 384)).astype(np.float32)
+    vectors[:, :8] *= 12  # real texts fill few directions
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def test_exhaustive_search_is_brute_force() -> None:
+    vectors, queries = unit_vectors(3000), unit_vectors(20, 1)
+    index = DenseIndex.build(vectors)
+    assert index.kind == "flat"
+    for query in queries:
+        positions, cosines = index.search(query, 50)
+        exact = vectors @ query
+        np.testing.assert_allclose(cosines, exact[positions], atol=1e-3)
+        assert exact[positions[-1]] >= np.sort(exact)[-50] - 1e-3
+    assert len(index.search(queries[0], 5000)[0]) == 3000
+
+
+def test_the_graph_finds_nearly_all(tmp_path: Path) -> None:
+    vectors, queries = unit_vectors(6000), unit_vectors(50, 1)
+    index = DenseIndex.build(vectors, flat_limit=1000)
+    assert index.kind == "hnsw"
+    files = index.save(tmp_path)
+    assert files == ["vectors.npy", "hnsw.faiss"]
+    loaded = DenseIndex.load(tmp_path)
+    found = []
+    for query in queries:
+        exact = set(np.argsort(-(vectors @ query))[:10].tolist())
+        positions, cosines = loaded.search(query, 10)
+        assert (np.diff(cosines) <= 0).all()
+        found.append(len(exact & set(positions.tolist())) / 10)
+    assert np.mean(found) > 0.95
+
+
+def ask(tools: list[Tool], text: str, encoder: Encoder, k: int = 3) -> list[str]:
+    hybrid = HybridRetriever(build_in_memory(Toolset(tools), encoder), encoder)
+    return [scored.tool_id for scored in hybrid.retrieve([Query("q", text)], k)["q"]]
+
+
+CLOUD = [
+    Tool("s3/TagResource", "TagResource", "Add tags to a bucket."),
+    Tool("lambda/TagResource", "TagResource", "Add tags to a function. See also ListTags."),
+    Tool("ec2/Stop", "Stop", "Stop a machine."),
+    Tool("x/list_users", "list_users", "Return people."),
+    Tool("x/find_people", "find_people", "Find users of the system: list users, list all users."),
+    Tool("api/GET%20/movie/%7Bid%7D", "GET /movie/{id}", "Details of a film."),
+    Tool("api/GET%20/movie/%7Bid%7D/credits", "GET /movie/{id}/credits", "Cast of a film."),
+    Tool("w/weather", "weather", "Tell what it is like outside."),
+    Tool("w/alarm", "alarm", "Warn of bad weather."),
+    Tool("p/timeport", "timeport", "Travel through history."),
+    Tool("9", "12", "A tool whose name and id are numbers."),
+    Tool("n/查天气", "查天气", "Forecast."),
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "first"),
+    [
+        ("please run list_users now", "x/list_users"),
+        ("LIST_USERS", "x/list_users"),
+        ("x/list_users", "x/list_users"),
+        ("call `x/list_users`, then stop", "x/list_users"),
+        ("GET /movie/{id}/credits for Titanic", "api/GET%20/movie/%7Bid%7D/credits"),
+        ("GET  /movie/{id}, please", "api/GET%20/movie/%7Bid%7D"),
+        ("api/GET%20/movie/%7Bid%7D", "api/GET%20/movie/%7Bid%7D"),
+        ("use timeport to find users of the system", "p/timeport"),
+        ("查天气 find users of the system", "n/查天气"),
+        ("lambda/TagResource on a bucket", "lambda/TagResource"),
+    ],
+)
+def test_a_tool_called_by_its_name_comes_first(text: str, first: str, encoder: Encoder) -> None:
+    assert ask(CLOUD, text, encoder)[0] == first
+
+
+def test_tools_of_one_name_share_the_top_by_score(encoder: Encoder) -> None:
+    assert ask(CLOUD, "TagResource for my bucket of list users", encoder)[:2] == ["s3/TagResource", "lambda/TagResource"]
+    assert ask(CLOUD, "TagResource for my function find people", encoder)[:2] == ["lambda/TagResource", "s3/TagResource"]
+    assert len(ask(CLOUD, "TagResource", encoder, k=1)) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "not_first"),
+    [
+        ("list users of the system", "x/list_users"),  # words, not the name
+        ("warn me of bad weather", "w/weather"),  # a word that other tools use too
+        ("I have 12 users", "9"),
+        ("my_list_users_backup of people", None),
+    ],
+)
+def test_ordinary_words_are_no_names(text: str, not_first: str | None, encoder: Encoder) -> None:
+    hybrid = HybridRetriever(build_in_memory(Toolset(CLOUD), encoder), encoder)
+    named = [CLOUD[position].tool_id for group in hybrid.names.find(text) for position in group]
+    assert named == []
+    if not_first:
+        assert ask(CLOUD, text, encoder)[0] != not_first
+
+
+JAPANESE = [
+    Tool("a", "tenki", "指定した都市の天気予報を返します。"),
+    Tool("b", "yakkyoku", "近くの薬局を検索します。"),
+    Tool("c", "densha", "電車の時刻表を調べます。"),
+    Tool("d", "pogoda", "Показывает прогноз погоды в городе."),
+    Tool("e", "apteka", "Ищет ближайшие аптеки."),
+    Tool("f", "tianqi", "查询城市的天气预报。"),
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "first"),
+    [("東京の天気予報を教えて", "a"), ("薬局を検索して", "b"), ("прогноз погоды в Москве", "d"), ("где аптеки", "e"), ("查询北京的天气", "f")],
+)
+def test_requests_in_the_catalogues_own_language_are_understood(text: str, first: str, encoder: Encoder) -> None:
+    assert ask(JAPANESE, text, encoder)[0] == first
+
+
+@pytest.mark.parametrize("text", ["明日の会議を10時に変更して", "удали старую ветку", "帮我订机票", "🙂", "?!", "the"])
+def test_a_request_without_known_words_is_ranked_by_meaning_not_arbitrarily(text: str, sample_index: ToolIndex, encoder: Encoder) -> None:
+    ranking = HybridRetriever(sample_index, encoder).retrieve([Query("q", text)], 5)["q"]
+    vector, _ = encoder.encode_one(text)
+    exact = sample_index.dense.vectors.astype(np.float32) @ vector
+    assert len(ranking) == 5
+    assert [scored.tool_id for scored in ranking] == [sample_index.ids[position] for position in best(exact, 5)]
+
+
+@settings(max_examples=60)
+@given(st.text(max_size=200))
+def test_any_text_is_answered(hybrid: HybridRetriever, text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return
+    assert len(hybrid.retrieve([Query("q", text)], 5)["q"]) == 5
+
+
+@pytest.fixture(scope="module")
+def hybrid(sample_folder: Path, encoder: Encoder) -> HybridRetriever:
+    from qta.index import load_index
+
+    return HybridRetriever(load_index(sample_folder, encoder), encoder)

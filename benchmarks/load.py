@@ -19,8 +19,13 @@ class Load:
 
 def post(path: str, body: bytes) -> bytes:
     """Return a complete HTTP request."""
-    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    return head.encode() + body
+    lines = [
+        f"POST {path} HTTP/1.1",
+        "Host: localhost",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+    ]
+    return "\r\n".join([*lines, "\r\n"]).encode() + body
 
 
 def generate(port: int, requests: Sequence[bytes], callers: int, total: int) -> Load:

@@ -17,7 +17,7 @@ from mtrb.errors import InputError, QTAError
 from mtrb.types import Qrels
 
 
-class _MeasureType(click.ParamType):
+class _MeasureType(click.ParamType[Measure]):
     name = "measure"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> Measure:

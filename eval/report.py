@@ -144,9 +144,17 @@ class Report:
         cutoffs = range(1, _PLOTTED + 1)
         for axis, ((dataset, split), rows) in zip(axes.flat, panels.items(), strict=False):
             for row in rows:
-                axis.plot(cutoffs, [100 * row.result.mean(Sufficiency @ k) for k in cutoffs], label=row.system, marker=".")
+                axis.plot(
+                    cutoffs, [100 * row.result.mean(Sufficiency @ k) for k in cutoffs], label=row.system, marker="."
+                )
             note = "\n(stand-in corpus)" if rows[0].benchmark.note else ""
-            axis.set(title=f"{dataset}, {split}{note}", xlabel="k", ylim=(0, 100), xlim=(1, _PLOTTED), xticks=[1, 5, 10, 15, 20])
+            axis.set(
+                title=f"{dataset}, {split}{note}",
+                xlabel="k",
+                ylim=(0, 100),
+                xlim=(1, _PLOTTED),
+                xticks=[1, 5, 10, 15, 20],
+            )
             axis.grid(alpha=0.3)
         for axis in axes.flat[len(panels) :]:
             axis.remove()

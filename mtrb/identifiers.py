@@ -29,4 +29,5 @@ def clean_tool_id(tool_id: str) -> str:
 
 def split_identifier(name: str) -> list[str]:
     """Split camelCase, snake_case, dotted names and paths into words, case kept."""
-    return _WORDS.findall(name)
+    words: list[str] = _WORDS.findall(name)
+    return words

@@ -1,6 +1,5 @@
 """Run and qrels files in TREC's formats, so that any evaluator can score what this project retrieves."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -75,4 +74,4 @@ def _replace(path: Path, lines: Iterator[str]) -> None:
     partial = path.with_name(path.name + ".part")
     with partial.open("w", encoding="utf-8") as file:
         file.writelines(lines)
-    os.replace(partial, path)
+    partial.replace(path)

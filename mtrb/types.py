@@ -83,21 +83,15 @@ class Toolset(Sequence[Tool]):
     def __getitem__(self, position: int | slice) -> Tool | tuple[Tool, ...]:
         return self._tools[position]
 
-    def __contains__(self, tool_id: object) -> bool:
-        return tool_id in self._positions
-
     @property
     def ids(self) -> list[str]:
         """Return the ids in catalogue order."""
         return [tool.tool_id for tool in self._tools]
 
-    def position(self, tool_id: str) -> int:
-        """Return the 0-based position of a tool.
-
-        Raises:
-            KeyError: the catalogue has no such tool.
-        """
-        return self._positions[tool_id]
+    @property
+    def positions(self) -> Mapping[str, int]:
+        """Return the place of each tool id, from 0."""
+        return self._positions
 
     def fingerprint(self) -> str:
         """Return a sha256 over all records in order: equal fingerprints mean equal catalogues."""

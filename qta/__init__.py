@@ -1,0 +1,1 @@
+"""Retrieve the tools that a request needs, and align the retrieval to a catalogue of one's own."""

@@ -54,8 +54,12 @@ def index(tools: tuple[str, ...], out: Path, format_: str | None, skip_invalid: 
     if report:
         twins = find_twins(toolset)
         left_out = [vars(entry) for entry in skipped]
-        report.write_text(json.dumps({**twins.to_json(), "left_out": left_out}, indent=1, ensure_ascii=False) + "\n", "utf-8")
-        click.echo(f"{len(twins.exact)} groups of equal tools, {len(twins.near)} pairs of similar ones: {report}", err=True)
+        report.write_text(
+            json.dumps({**twins.to_json(), "left_out": left_out}, indent=1, ensure_ascii=False) + "\n", "utf-8"
+        )
+        click.echo(
+            f"{len(twins.exact)} groups of equal tools, {len(twins.near)} pairs of similar ones: {report}", err=True
+        )
     with tqdm(total=len(toolset), desc="embed", unit=" tools", delay=1, leave=False) as bar:
         manifest = build_index(toolset, out, Encoder(), bar.update)
     note = f", {len(skipped)} records left out" if skip_invalid else ""
@@ -101,7 +105,9 @@ def serve(arguments: tuple[str, ...]) -> None:
 @click.option("--tools", help="A catalogue of your own, in any format of `qta index`.")
 @click.option("--queries", help="Its annotated requests: JSON Lines with id, query and tools.")
 @click.option("--system", "systems", multiple=True, default=("hybrid",), show_default=True, help="May be given again.")
-@click.option("--split", default="test", show_default=True, help="For a catalogue of your own: all, or what `split` says.")
+@click.option(
+    "--split", default="test", show_default=True, help="For a catalogue of your own: all, or what `split` says."
+)
 @click.option("--k", "cutoffs", type=click.IntRange(1, 1000), multiple=True, default=(5, 10), show_default=True)
 @click.option("--baseline", help="Add p-values of a paired randomisation test against this system.")
 @click.option("--json", "json_file", type=_file, help="Write the rows as JSON.")

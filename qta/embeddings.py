@@ -50,7 +50,7 @@ def embed(
     encoder: Encoder,
     known: Mapping[bytes, NDArray[np.float32]],
     checkpoint: Checkpoint | None = None,
-    advance: Callable[[int], object] = lambda done: None,
+    advance: Callable[[int], object] = lambda _: None,
 ) -> NDArray[np.float32]:
     """Return one vector a text, embedding only what is neither known nor in the checkpoint."""
     vectors = dict(known) | (checkpoint.read() if checkpoint else {})

@@ -88,7 +88,7 @@ class Encoder:
         vector = self._session.run(None, {"input_ids": ids})[0][0]
         return vector, bool(encoding.overflowing)
 
-    def encode(self, texts: Sequence[str], advance: Callable[[int], object] = lambda done: None) -> NDArray[np.float32]:
+    def encode(self, texts: Sequence[str], advance: Callable[[int], object] = lambda _: None) -> NDArray[np.float32]:
         """Return the vectors of texts, one a row, on all cores; `advance` is told of each text done."""
         self.warm_up()  # before threads could do so twice
         vectors = np.empty((len(texts), self.manifest.dimension), np.float32)

@@ -65,7 +65,9 @@ class Engine:
         """Rank the tools for a request and return the first k with their definitions."""
         degraded = []
         if rewrite == "always":
-            degraded.append({"reason": "no_rewriter", "detail": "no rewriter is installed; the request was ranked as it is"})
+            degraded.append(
+                {"reason": "no_rewriter", "detail": "no rewriter is installed; the request was ranked as it is"}
+            )
         start = time.perf_counter()
         vector, truncated = self._encoder.encode_one(query)
         encoded = time.perf_counter()

@@ -75,7 +75,9 @@ def _dataset_rows(
     needed = list(dict.fromkeys([*measures, *plotted_measures()]))
     depth = max(measure.cutoff or _DEPTH for measure in needed)
     results: dict[str, tuple[float, EvalResult]] = {}
-    with tqdm(total=len(benchmark.toolset), desc=f"embed {benchmark.dataset_id}", unit="tool", delay=2, leave=False) as bar:
+    with tqdm(
+        total=len(benchmark.toolset), desc=f"embed {benchmark.dataset_id}", unit="tool", delay=2, leave=False
+    ) as bar:
         bench = Workbench(benchmark.toolset, encoder, bar.update)
         for system in systems:
             try:
@@ -92,7 +94,14 @@ def _dataset_rows(
                 write_run(runs / f"{stem}.run", run, tag=system)
     against = results[baseline][1] if baseline in results else None
     return [
-        Row(benchmark, system, seconds, result, measures, _p_values(result, against, measures) if system != baseline else {})
+        Row(
+            benchmark,
+            system,
+            seconds,
+            result,
+            measures,
+            _p_values(result, against, measures) if system != baseline else {},
+        )
         for system, (seconds, result) in results.items()
     ]
 

@@ -99,7 +99,9 @@ class Graph:
         segment = self._weights["embeddings.token_type_embeddings.weight"][0]
         positions = self._weights["embeddings.position_embeddings.weight"][:MAX_TOKENS]
         self.constant("positions", positions + segment)
-        word = self.op("Cast", [self.op("Gather", ["words", "input_ids"], "word.int8")], "word.float", to=TensorProto.FLOAT)
+        word = self.op(
+            "Cast", [self.op("Gather", ["words", "input_ids"], "word.int8")], "word.float", to=TensorProto.FLOAT
+        )
         word = self.op("Mul", [word, self.op("Gather", ["words.scale", "input_ids"], "word.scale")], "word")
         length = self.op("Shape", ["input_ids"], "length", start=1, end=2)
         position = self.op("Slice", ["positions", "first", length, "first"], "position")
@@ -134,7 +136,8 @@ def _smoothing(peaks: Array, weight: Array) -> Array:
     log_activation = np.log2(np.maximum(peaks, 1e-4))
     log_weight = np.log2(np.maximum(np.abs(weight).max(axis=1), 1e-4))
     log_factor = _ALPHA * log_activation - (1 - _ALPHA) * log_weight
-    return np.exp2(np.rint(2 * log_factor) / 2).astype(np.float32)
+    factor: Array = np.exp2(np.rint(2 * log_factor) / 2).astype(np.float32)
+    return factor
 
 
 def build_model(weights: dict[str, Array], ranges: dict[str, Array]) -> Any:
@@ -208,7 +211,9 @@ def main(out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     onnx.save(build_model(weights, measure_ranges(source)), out / "encoder.onnx")
     (out / "tokenizer.json").write_bytes((source / "tokenizer.json").read_bytes())
-    hashes = {name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in ("encoder.onnx", "tokenizer.json")}
+    hashes = {
+        name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in ("encoder.onnx", "tokenizer.json")
+    }
     manifest = EncoderManifest("all-MiniLM-L6-v2-int8", words_dimension(weights), MAX_TOKENS, hashes)
     (out / "encoder.json").write_text(json.dumps(vars(manifest), indent=2) + "\n", "utf-8")
     size = (out / "encoder.onnx").stat().st_size / 1e6

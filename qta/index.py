@@ -81,14 +81,14 @@ class ToolIndex:
         return {tool_id: position for position, tool_id in enumerate(self.ids)}
 
 
-def build_in_memory(toolset: Toolset, encoder: Encoder, advance: Advance = lambda done: None) -> ToolIndex:
+def build_in_memory(toolset: Toolset, encoder: Encoder, advance: Advance = lambda _: None) -> ToolIndex:
     """Index a catalogue without writing anything."""
     vectors = embed([tool.default_text() for tool in toolset], encoder, {}, advance=advance)
     words = LexicalIndex.build([lexical_text(tool) for tool in toolset])
     return ToolIndex(toolset.ids, [tool.name for tool in toolset], toolset, words, DenseIndex.build(vectors))
 
 
-def build_index(toolset: Toolset, folder: Path, encoder: Encoder, advance: Advance = lambda done: None) -> IndexManifest:
+def build_index(toolset: Toolset, folder: Path, encoder: Encoder, advance: Advance = lambda _: None) -> IndexManifest:
     """Build the index of a catalogue into a folder, replacing the one that is there.
 
     Vectors of unchanged tools are taken over, and a build that was killed continues where it was.
@@ -102,21 +102,29 @@ def build_index(toolset: Toolset, folder: Path, encoder: Encoder, advance: Advan
     manifest_path = folder / "manifest.json"
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; name a folder for the index")
-    if folder.is_dir() and not manifest_path.exists() and any(p.name not in (".lock", "building") for p in folder.iterdir()):
+    if (
+        folder.is_dir()
+        and not manifest_path.exists()
+        and any(p.name not in (".lock", "building") for p in folder.iterdir())
+    ):
         raise InputError(f"{folder} is not empty and holds no index; name another folder")
     checkpoint_folder = folder / "building"
     checkpoint_folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / ".lock", timeout=0):
             texts = [tool.default_text() for tool in toolset]
-            vectors = embed(texts, encoder, _known_vectors(folder, encoder), Checkpoint(checkpoint_folder, encoder), advance)
+            vectors = embed(
+                texts, encoder, _known_vectors(folder, encoder), Checkpoint(checkpoint_folder, encoder), advance
+            )
             manifest = _write_build(toolset, texts, vectors, folder, encoder)
             _replace(manifest_path, json.dumps(asdict(manifest), indent=2) + "\n")
             for path in folder.iterdir():
                 if path.is_dir() and path.name != manifest.build:
                     shutil.rmtree(path)
     except Timeout:
-        raise ArtefactError(f"{folder}: another process is building this index; wait for it, or name another folder") from None
+        raise ArtefactError(
+            f"{folder}: another process is building this index; wait for it, or name another folder"
+        ) from None
     return manifest
 
 
@@ -134,7 +142,8 @@ def load_index(folder: Path, encoder: Encoder) -> ToolIndex:
     ):
         if found != expected:
             raise ArtefactError(
-                f"{folder}: made with {what} {found!r}, this version needs {expected!r}; build it again with `qta index`"
+                f"{folder}: made with {what} {found!r}, this version needs {expected!r}; "
+                "build it again with `qta index`"
             )
     build = folder / manifest.build
     for name, expected_hash in manifest.sha256.items():
@@ -143,7 +152,9 @@ def load_index(folder: Path, encoder: Encoder) -> ToolIndex:
     tools = store.ToolStore(build)
     dense = DenseIndex.load(build)
     if not len(tools) == len(dense.vectors) == manifest.tools:
-        raise ArtefactError(f"{folder}: holds {len(tools)} tools and {len(dense.vectors)} vectors, not {manifest.tools}")
+        raise ArtefactError(
+            f"{folder}: holds {len(tools)} tools and {len(dense.vectors)} vectors, not {manifest.tools}"
+        )
     return ToolIndex(tools.ids, tools.names, tools, LexicalIndex.load(build), dense, manifest)
 
 
@@ -160,7 +171,9 @@ def read_manifest(folder: Path) -> IndexManifest:
         unfinished = " (a build there was not finished: run it again)" if (folder / "building").exists() else ""
         raise ArtefactError(f"{folder}: no index{unfinished}; make one with `qta index TOOLS --out {folder}`") from None
     except (OSError, ValueError, TypeError) as error:
-        raise ArtefactError(f"{path}: no manifest of an index: {error}; build the index again with `qta index`") from None
+        raise ArtefactError(
+            f"{path}: no manifest of an index: {error}; build the index again with `qta index`"
+        ) from None
 
 
 def _write_build(toolset: Toolset, texts: list[str], vectors: Any, folder: Path, encoder: Encoder) -> IndexManifest:
@@ -217,4 +230,4 @@ def _replace(path: Path, text: str) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(partial, path)
+    partial.replace(path)

@@ -35,9 +35,7 @@ class LexicalIndex:
     def build(cls, texts: Sequence[str], tokens: Callable[[str], list[str]] = tokenize) -> Self:
         """Index one text a tool, in catalogue order."""
         vocabulary: dict[str, int] = {"": 0}  # so that a tool without a word still has a row
-        rows = [
-            [vocabulary.setdefault(token, len(vocabulary)) for token in tokens(text)] or [0] for text in texts
-        ]
+        rows = [[vocabulary.setdefault(token, len(vocabulary)) for token in tokens(text)] or [0] for text in texts]
         bm25 = BM25(method="lucene", k1=1.5, b=0.75)
         bm25.index((rows, vocabulary), show_progress=False)
         return cls(bm25)

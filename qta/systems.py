@@ -17,7 +17,7 @@ _PAPER_TOKENS = 256  # what sentence-transformers reads of a text unless told ot
 class Workbench:
     """Build systems over one catalogue; those that need an index share it."""
 
-    def __init__(self, toolset: Toolset, encoder: Encoder, advance: Advance = lambda done: None) -> None:
+    def __init__(self, toolset: Toolset, encoder: Encoder, advance: Advance = lambda _: None) -> None:
         self.toolset = toolset
         self.encoder = encoder
         self._advance = advance
@@ -40,7 +40,10 @@ SYSTEMS: dict[str, tuple[str, Callable[[Workbench, str], Retriever]]] = {
         lambda bench, _: FloatDenseRetriever(bench.toolset, _description, _PAPER_TOKENS),
     ),
     "bm25": ("our lexical index", lambda bench, _: LexicalRetriever(bench.index)),
-    "dense": ("our dense index: MiniLM int8, name and description", lambda bench, _: DenseRetriever(bench.index, bench.encoder)),
+    "dense": (
+        "our dense index: MiniLM int8, name and description",
+        lambda bench, _: DenseRetriever(bench.index, bench.encoder),
+    ),
     "dense-float32": (
         "the same texts in float32, to compare the encoder file",
         lambda bench, _: FloatDenseRetriever(bench.toolset, Tool.default_text, bench.encoder.manifest.max_tokens),

@@ -16,7 +16,8 @@ from mtrb.identifiers import split_identifier
 _RUN = regex.compile(r"[\p{L}\p{M}\p{N}_]+")
 # Scripts written without blanks between words are indexed as overlapping pairs of characters.
 _UNSPACED = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}ー々]+")
-_ACCENT = regex.compile(r"[\u0300-\u036f]")
+# In Latin and Greek, and on ё, accents are often left out in writing; elsewhere they make another letter, as in й.
+_ACCENT = regex.compile(r"(?<=[\p{Latin}\p{Greek}\u0435])[\u0300-\u036f]+")
 _STOP_WORDS = frozenset(STOPWORDS_EN)
 _local = threading.local()  # a stemmer must not be shared between threads
 

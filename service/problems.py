@@ -42,7 +42,13 @@ def register_problems(app: Flask) -> None:
 def problem(error: HTTPException) -> Response:
     """Return an error as problem details, with the headers the error asks for (such as Allow)."""
     status = error.code or 500
-    body = {"type": "about:blank", "title": error.name, "status": status, "detail": error.description, "instance": request.path}
+    body = {
+        "type": "about:blank",
+        "title": error.name,
+        "status": status,
+        "detail": error.description,
+        "instance": request.path,
+    }
     if isinstance(error, UnprocessableRequest):
         body["errors"] = [entry._asdict() for entry in error.fields]
     response = Response(json.dumps(body, ensure_ascii=False), status, content_type="application/problem+json")

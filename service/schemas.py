@@ -42,7 +42,9 @@ class RetrieveRequest(BaseModel):
         except ValidationError as error:
             found = error.errors(include_url=False, include_context=False, include_input=False)
             if found[0]["type"] == "json_invalid":
-                raise BadRequest(f"the body is no valid JSON: {found[0]['msg'].removeprefix('Invalid JSON: ')}") from None
+                raise BadRequest(
+                    f"the body is no valid JSON: {found[0]['msg'].removeprefix('Invalid JSON: ')}"
+                ) from None
             raise UnprocessableRequest([_field(entry["loc"], entry["msg"]) for entry in found]) from None
 
 

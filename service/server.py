@@ -60,7 +60,7 @@ class _Server(TcpWSGIServer):
         return any(channel.requests or channel.total_outbufs_len for channel in self.active_channels.values())
 
 
-class WaitressWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
+class WaitressWorker(Worker):
     """Run waitress in a worker process of gunicorn."""
 
     def run(self) -> None:
@@ -96,7 +96,7 @@ class WaitressWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
         loop(timeout=0.5, map=connections, use_poll=True, count=1)
 
 
-class Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
+class Application(BaseApplication):
     """Serve an application built from settings, in as many worker processes as they say."""
 
     def __init__(self, settings: Settings, listener: socket.socket, ready: str) -> None:

@@ -79,6 +79,7 @@ def qta(tmp_path: Path) -> Callable[..., Finished]:
             cwd=tmp_path,
             env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
             timeout=300,
+            check=False,
         )
         return Finished(done.returncode, done.stdout, done.stderr)
 
@@ -109,7 +110,9 @@ class Server:
         host, _, port = self.url.removeprefix("http://").partition(":")
         return host, int(port)
 
-    def ask(self, path: str, body: object = None, method: str | None = None, content_type: str = "application/json") -> Reply:
+    def ask(
+        self, path: str, body: object = None, method: str | None = None, content_type: str = "application/json"
+    ) -> Reply:
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data, method=method)
         if data is not None:

@@ -49,7 +49,7 @@ def make_benchmark(
             raise InputError(f"{location}: query id {query_id!r} occurs twice")
         golden = [clean_tool_id(tool) for tool in record["tools"]]
         for tool_id in golden:
-            if tool_id not in toolset:
+            if tool_id not in toolset.positions:
                 raise InputError(f"{location}: golden tool {tool_id!r} is not in the catalogue of {len(toolset)} tools")
         queries.append(Query(query_id, record["query"]))
         qrels[query_id] = dict.fromkeys(golden, 1)

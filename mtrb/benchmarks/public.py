@@ -12,7 +12,6 @@ from typing import Any
 
 from mtrb.benchmarks import upstream
 from mtrb.benchmarks.files import make_benchmark, read_queries
-from mtrb.errors import DataError
 from mtrb.formats import read_tools
 from mtrb.types import Benchmark, Toolset
 

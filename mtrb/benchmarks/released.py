@@ -45,7 +45,9 @@ def load_restbench(split: str) -> Benchmark:
     toolset = _toolset("mtrb/restbench", tools, 54)
     test = _json(upstream.RESTBENCH_TEST)
     if split == "train":
-        pool = [(entry["query"], [name.strip() for name in entry["solution"]]) for entry in _json(upstream.RESTBENCH_ALL)]
+        pool = [
+            (entry["query"], [name.strip() for name in entry["solution"]]) for entry in _json(upstream.RESTBENCH_ALL)
+        ]
         queries = _eliminate("mtrb/restbench", pool, test)
     else:
         queries = _released("mtrb/restbench", test, tools)
@@ -120,8 +122,8 @@ def _toolbench(dataset_id: str, split: str, toolset: Toolset, note: str) -> Benc
         _expect(dataset_id, "test queries", len(pairs), 90)
         for entry in test:
             for number, name in zip(entry["relevant IDs"], entry["relevant Tools"], strict=True):
-                tool_id = make_tool_id("toolbench", str(number))
-                if tool_id not in toolset or toolset[toolset.position(tool_id)].name != name:
+                position = toolset.positions.get(make_tool_id("toolbench", str(number)))
+                if position is None or toolset[position].name != name:
                     raise DataError(f"{dataset_id}: golden tool {number} is not {name!r} in the corpus")
     return _benchmark(dataset_id, split, toolset, pairs, "toolbench", note)
 
@@ -154,12 +156,16 @@ def _released(dataset_id: str, test: list[Any], tools: Sequence[Tool]) -> list[_
     for number, entry in enumerate(test):
         for position, name in zip(entry["relevant IDs"], entry["relevant Tools"], strict=True):
             if tools[position].name != name:
-                raise DataError(f"{dataset_id}: test query {number}: tool {position} is {tools[position].name!r}, not {name!r}")
+                raise DataError(
+                    f"{dataset_id}: test query {number}: tool {position} is {tools[position].name!r}, not {name!r}"
+                )
         queries.append((entry["query"], list(entry["relevant Tools"])))
     return queries
 
 
-def _eliminate(dataset_id: str, pool: list[_Annotated], test: list[Any], expected: int = TRAIN_SIZE) -> list[_Annotated]:
+def _eliminate(
+    dataset_id: str, pool: list[_Annotated], test: list[Any], expected: int = TRAIN_SIZE
+) -> list[_Annotated]:
     """Return the annotated queries of the source that the test split does not hold."""
     used = {_normal(entry["query"]) for entry in test}
     left = [(query, golden) for query, golden in pool if _normal(query) not in used]

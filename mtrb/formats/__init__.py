@@ -40,9 +40,7 @@ CATALOGUES: dict[str, Callable[[], Iterator[Tool]]] = {
 }
 
 
-def read_tools(
-    specs: Iterable[str], format: str | None = None, skipped: list[Skipped] | None = None
-) -> Iterator[Tool]:
+def read_tools(specs: Iterable[str], format: str | None = None, skipped: list[Skipped] | None = None) -> Iterator[Tool]:
     """Yield the tools of files and catalogues, in order, each id once.
 
     Args:
@@ -135,7 +133,8 @@ def _sniffed(
     if isinstance(seen[0][1], Exception):
         raise InputError(f"{seen[0][0]}: {seen[0][1]}")
     raise InputError(
-        f"{path}: in none of the known formats ({', '.join(FORMATS)}); name it with --format, or give each tool a 'name'"
+        f"{path}: in none of the known formats ({', '.join(FORMATS)}); "
+        "name it with --format, or give each tool a 'name'"
     )
 
 

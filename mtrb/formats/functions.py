@@ -152,7 +152,11 @@ def records_of(document: Any, where: str, source: str) -> Iterator[Record]:
     if isinstance(document, list):
         for number, record in enumerate(document, start=1):
             location = f"{where}, record {number}"
-            if isinstance(record, Mapping) and record.get("type") == "namespace" and isinstance(record.get("tools"), list):
+            if (
+                isinstance(record, Mapping)
+                and record.get("type") == "namespace"
+                and isinstance(record.get("tools"), list)
+            ):
                 yield from records_of(record["tools"], location, str(record.get("name", source)))
             else:
                 yield location, record, source

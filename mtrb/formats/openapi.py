@@ -69,8 +69,8 @@ def parse_operation(record: Mapping[str, Any], source: str) -> Tool:
         parameters = _parameters(operation, record["shared"])
     except jsonref.JsonRefError as error:
         raise ValueError(f"cannot resolve the reference {error.uri!r}: {error.cause or error.message}") from None
-    texts = [text.strip() for text in texts if isinstance(text, str) and text.strip()]
-    description = "\n".join(dict.fromkeys(texts))
+    said = [text.strip() for text in texts if isinstance(text, str) and text.strip()]
+    description = "\n".join(dict.fromkeys(said))
     operation_id = operation.get("operationId")
     if operation_id is not None and not isinstance(operation_id, str):
         raise ValueError("operationId must be a text")
@@ -131,7 +131,7 @@ def _add_body(schema: Any, needed: bool, properties: dict[str, Any], required: l
 
 
 def _clean(schema: Any, description: Any = None) -> dict[str, Any]:
-    cleaned = _to_json_schema(prune(schema, _subject))
+    cleaned: dict[str, Any] = _to_json_schema(prune(schema, _subject))
     if isinstance(description, str) and description.strip():
         cleaned["description"] = description.strip()
     return cleaned
@@ -153,11 +153,20 @@ def _to_json_schema(schema: Any) -> Any:
     if schema.get("nullable") is True and isinstance(kept.get("type"), str):
         kept["type"] = [kept["type"], "null"]
     for bound in ("Minimum", "Maximum"):
-        limit = schema.get(f"exclusive{bound}")
-        if limit is True and bound.lower() in kept:
-            kept[f"exclusive{bound}"] = kept.pop(bound.lower())
-        elif isinstance(limit, int | float) and not isinstance(limit, bool):
-            kept[f"exclusive{bound}"] = limit
+        _convert_bound(schema.get(f"exclusive{bound}"), bound, kept)
+    _convert_children(kept)
+    return kept
+
+
+def _convert_bound(limit: Any, bound: str, kept: dict[str, Any]) -> None:
+    """Turn `exclusiveMinimum: true` beside `minimum` (OpenAPI 3.0) into a number (JSON Schema)."""
+    if limit is True and bound.lower() in kept:
+        kept[f"exclusive{bound}"] = kept.pop(bound.lower())
+    elif isinstance(limit, int | float) and not isinstance(limit, bool):
+        kept[f"exclusive{bound}"] = limit
+
+
+def _convert_children(kept: dict[str, Any]) -> None:
     if isinstance(kept.get("properties"), dict):
         kept["properties"] = {name: _to_json_schema(child) for name, child in kept["properties"].items()}
     for key in ("items", "additionalProperties", "not"):
@@ -166,8 +175,7 @@ def _to_json_schema(schema: Any) -> Any:
     for key in ("anyOf", "oneOf", "allOf", "prefixItems"):
         if isinstance(kept.get(key), list):
             kept[key] = [_to_json_schema(child) for child in kept[key]]
-    return kept
 
 
-def _refuse_remote(uri: str, **_: Any) -> Any:
+def _refuse_remote(_uri: str, **_: Any) -> Any:
     raise ValueError("only references within the document are followed; bundle the files into one first")

@@ -5,7 +5,7 @@ import json
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from mtrb.errors import InputError
 
@@ -85,7 +85,7 @@ def _open(path: Path) -> IO[bytes]:
         file: IO[bytes] = path.open("rb")
         if file.read(2) == b"\x1f\x8b":
             file.close()
-            return gzip.open(path)
+            return cast("IO[bytes]", gzip.open(path))
         file.seek(0)
         return file
     except OSError as error:
@@ -126,7 +126,7 @@ def _parse_yaml(text: str) -> Any:
     class Loader(yaml.CSafeLoader):
         """Read dates as text: tool descriptions are JSON, which has no dates."""
 
-        yaml_implicit_resolvers = {
+        yaml_implicit_resolvers = {  # noqa: RUF012 (as the base class has it)
             first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
             for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
         }

@@ -120,8 +120,7 @@ def _with_json_types(schema: dict[str, Any]) -> dict[str, Any]:
     properties = schema.get("properties")
     if isinstance(properties, dict):
         result["properties"] = {
-            name: _with_json_types(child) if isinstance(child, dict) else child
-            for name, child in properties.items()
+            name: _with_json_types(child) if isinstance(child, dict) else child for name, child in properties.items()
         }
     for key in ("items", "additionalProperties"):
         if isinstance(schema.get(key), dict):

@@ -13,7 +13,9 @@ from mtrb.types import ScoredTool
 
 
 def command(*arguments: object) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run([sys.executable, "-m", "eval", *map(str, arguments)], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "eval", *map(str, arguments)], capture_output=True, text=True, check=False
+    )
 
 
 @pytest.fixture

@@ -14,14 +14,26 @@ MEASURES = [Sufficiency @ 5, nDCG @ 5]
 
 def row(dataset: str, system: str, right: bool, note: str = "") -> Row:
     toolset = Toolset([Tool("a", "a"), Tool("b", "b")])
-    bench = Benchmark(dataset, "test", toolset, (Query("q1", "x"), Query("q2", "y")), {"q1": {"a": 1}, "q2": {"a": 1}}, {"q1": "en", "q2": "ja"}, note)
+    bench = Benchmark(
+        dataset,
+        "test",
+        toolset,
+        (Query("q1", "x"), Query("q2", "y")),
+        {"q1": {"a": 1}, "q2": {"a": 1}},
+        {"q1": "en", "q2": "ja"},
+        note,
+    )
     run = {"q1": [ScoredTool("a", 1.0)], "q2": [ScoredTool("a" if right else "b", 1.0)]}
     return Row(bench, system, 0.25, evaluate(bench.qrels, run, [*MEASURES, *plotted_measures()]), MEASURES)
 
 
 @pytest.fixture
 def report() -> Report:
-    rows = [row("mtrb/restbench", "minilm", False), row("mtrb/restbench", "hybrid", True), row("own", "hybrid", True, "a stand-in")]
+    rows = [
+        row("mtrb/restbench", "minilm", False),
+        row("mtrb/restbench", "hybrid", True),
+        row("own", "hybrid", True, "a stand-in"),
+    ]
     return Report(rows, {"mtrb/toolbench": "the corpus is absent"}, "qta eval x", {"qta": "0.1.0"})
 
 
@@ -34,7 +46,10 @@ def test_the_json_has_the_documented_form(report: Report, tmp_path: Path) -> Non
     assert first["paper"] == {"Sufficiency@5": 0.1556, "Sufficiency@10": 0.3444}
     assert content["rows"][1]["paper"] is None
     assert first["per_query"]["q2"]["Sufficiency@5"] == 0.0
-    assert first["groups"] == {"en": {"queries": 1, "Sufficiency@5": 1.0, "nDCG@5": 1.0}, "ja": {"queries": 1, "Sufficiency@5": 0.0, "nDCG@5": 0.0}}
+    assert first["groups"] == {
+        "en": {"queries": 1, "Sufficiency@5": 1.0, "nDCG@5": 1.0},
+        "ja": {"queries": 1, "Sufficiency@5": 0.0, "nDCG@5": 0.0},
+    }
     assert content["left_out"] == {"mtrb/toolbench": "the corpus is absent"}
     assert content["versions"] == {"qta": "0.1.0"}
     assert content["command"] == "qta eval x"

@@ -104,7 +104,13 @@ CASES: dict[str, tuple[str, object, list[str]]] = {
 @pytest.mark.parametrize("case", CASES)
 def test_each_is_refused_and_named(case: str, tmp_path: Path, cli: Callable[..., Any]) -> None:
     name, content, expected = CASES[case]
-    data = content if isinstance(content, bytes) else content.encode() if isinstance(content, str) else json.dumps(content).encode()
+    data = (
+        content
+        if isinstance(content, bytes)
+        else content.encode()
+        if isinstance(content, str)
+        else json.dumps(content).encode()
+    )
     (tmp_path / name).write_bytes(data)
     done = cli("index", tmp_path / name, "--out", tmp_path / "index")
     assert done.status == 2
@@ -197,7 +203,10 @@ def test_wrong_commands_are_refused_in_two_lines(
         ('{"query": " ", "tools": ["good"]}', "'query' must be a text"),
         ('{"tools": ["good"]}', "'query' must be a text"),
         ('{"query": "x", "tools": ["absent"]}', "'absent' is not in the catalogue of 1 tools"),
-        ('{"id": "1", "query": "x", "tools": ["good"]}\n{"id": "1", "query": "y", "tools": ["good"]}', "'1' occurs twice"),
+        (
+            '{"id": "1", "query": "x", "tools": ["good"]}\n{"id": "1", "query": "y", "tools": ["good"]}',
+            "'1' occurs twice",
+        ),
         ("[1]", "must be an object"),
         ("{", "not valid JSON"),
     ],

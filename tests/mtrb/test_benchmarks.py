@@ -40,7 +40,10 @@ def test_mtrb_is_complete(dataset: str, split: str) -> None:
 def test_golden_tools_are_the_ones_their_authors_meant() -> None:
     restbench, metatool = load("mtrb/restbench"), load("mtrb/metatool")
     first, last = restbench.queries[0], restbench.queries[-1]
-    assert list(restbench.qrels[first.query_id]) == ["restbench/GET%20/search/movie", "restbench/GET%20/movie/%7Bmovie_id%7D"]
+    assert list(restbench.qrels[first.query_id]) == [
+        "restbench/GET%20/search/movie",
+        "restbench/GET%20/movie/%7Bmovie_id%7D",
+    ]
     assert first.text.startswith("Who has an earlier release date")
     assert last.query_id == "restbench-test-089"
     assert list(metatool.qrels[metatool.queries[0].query_id]) == ["metatool/PDF&URLTool"]
@@ -69,8 +72,14 @@ def test_toolbench_train_is_what_elimination_leaves() -> None:
     data = upstream.beside_home("..", "..", "toolbench")
     from mtrb.formats.records import read_lines
 
-    pool = [record for name in ("queries.jsonl.gz", "queries_mtrb_overlap.jsonl") for _, record in read_lines(data / name)]
-    third = {record["query"] for record in pool if record["split"] in ("G3", "G3_instruction") and "data_example" not in record["source"]}
+    pool = [
+        record for name in ("queries.jsonl.gz", "queries_mtrb_overlap.jsonl") for _, record in read_lines(data / name)
+    ]
+    third = {
+        record["query"]
+        for record in pool
+        if record["split"] in ("G3", "G3_instruction") and "data_example" not in record["source"]
+    }
     test = {query.text for query in load("mtrb/toolbench-standin").queries}
     train = {query.text for query in load("mtrb/toolbench-standin", "train").queries}
     assert len(third) == 100
@@ -191,7 +200,9 @@ def test_an_altered_download_is_refused(mirror: Mirror) -> None:
 
 def test_without_network_the_error_names_both_ways(mirror: Mirror) -> None:
     mirror.close()
-    with pytest.raises(DataError, match=r"cannot download http.*set MTRB_HOME to a folder.*FANXIN-Gmail\+MTRB-QTA/restbench"):
+    with pytest.raises(
+        DataError, match=r"cannot download http.*set MTRB_HOME to a folder.*FANXIN-Gmail\+MTRB-QTA/restbench"
+    ):
         load("mtrb/restbench")
 
 

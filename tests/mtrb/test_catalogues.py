@@ -29,7 +29,7 @@ def test_every_aws_operation_is_there(aws: Toolset) -> None:
 
 
 def test_an_aws_operation_reads_well(aws: Toolset) -> None:
-    tool = aws[aws.position("aws.ec2/RunInstances")]
+    tool = aws[aws.positions["aws.ec2/RunInstances"]]
     assert tool.description.startswith("Amazon EC2: Launches the specified number of instances")
     assert tool.tags == ("aws", "ec2")
     properties = tool.parameters["properties"]
@@ -41,11 +41,11 @@ def test_an_aws_operation_reads_well(aws: Toolset) -> None:
 
 def test_every_google_method_is_there(google: Toolset) -> None:
     assert len(google) == 28_137
-    send = google[google.position("google.gmail.v1/gmail.users.messages.send")]
+    send = google[google.positions["google.gmail.v1/gmail.users.messages.send"]]
     assert send.description.startswith("Gmail API: Sends the specified message")
     assert {"userId", "raw"} <= send.parameters["properties"].keys()
     assert send.parameters["required"] == ["userId"]
-    listed = google[google.position("google.gmail.v1/gmail.users.messages.list")]
+    listed = google[google.positions["google.gmail.v1/gmail.users.messages.list"]]
     assert listed.parameters["properties"]["labelIds"]["type"] == "array"
 
 

@@ -20,7 +20,9 @@ FILES: dict[str, Any] = {
     "openai-responses": [{"type": "function", **WEATHER, "parameters": SCHEMA, "defer_loading": True}],
     "openai-request": {"model": "m", "tools": [{"type": "function", "function": {**WEATHER, "parameters": SCHEMA}}]},
     "openai-legacy": [{**WEATHER, "parameters": SCHEMA}],
-    "openai-namespace": [{"type": "namespace", "name": "tools", "tools": [{"type": "function", **WEATHER, "parameters": SCHEMA}]}],
+    "openai-namespace": [
+        {"type": "namespace", "name": "tools", "tools": [{"type": "function", **WEATHER, "parameters": SCHEMA}]}
+    ],
     "anthropic": [{**WEATHER, "input_schema": SCHEMA}],
     "anthropic-request": {"tools": [{"type": "custom", **WEATHER, "input_schema": SCHEMA}]},
     "mcp": {"tools": [{**WEATHER, "title": "Weather", "inputSchema": SCHEMA}], "nextCursor": None},
@@ -175,7 +177,13 @@ def test_swagger_2_with_body_and_form(tmp_path: Path) -> None:
                 }
             },
             "/photo": {"post": {"parameters": [{"name": "photo", "in": "formData", "type": "file", "required": True}]}},
-            "/batch": {"post": {"parameters": [{"name": "b", "in": "body", "schema": {"type": "array", "items": {"type": "string"}}}]}},
+            "/batch": {
+                "post": {
+                    "parameters": [
+                        {"name": "b", "in": "body", "schema": {"type": "array", "items": {"type": "string"}}}
+                    ]
+                }
+            },
         },
         "definitions": {"User": {"properties": {"mail": {"type": "string"}}, "required": ["mail"]}},
     }
@@ -193,18 +201,38 @@ def test_yaml_dates_stay_text(tmp_path: Path) -> None:
 
 
 def test_large_schemas_are_cut_to_fit(tmp_path: Path) -> None:
-    wide = {f"p{i}": {"type": "object", "properties": {f"q{j}": {"type": "string", "description": "d"} for j in range(40)}} for i in range(40)}
-    document = {**OPENAPI, "paths": {"/x": {"post": {"requestBody": {"content": {"application/json": {"schema": {"type": "object", "properties": wide}}}}}}}}
+    wide = {
+        f"p{i}": {"type": "object", "properties": {f"q{j}": {"type": "string", "description": "d"} for j in range(40)}}
+        for i in range(40)
+    }
+    document = {
+        **OPENAPI,
+        "paths": {
+            "/x": {
+                "post": {
+                    "requestBody": {"content": {"application/json": {"schema": {"type": "object", "properties": wide}}}}
+                }
+            }
+        },
+    }
     (tool,) = read_tools([write(tmp_path / "api.json", document)])
     assert len(tool.parameters["properties"]) == 40
     assert "q1" not in tool.parameters["properties"]["p1"].get("properties", {})
 
 
 def test_skipping_lists_what_is_left_out(tmp_path: Path) -> None:
-    records = [{"name": "good"}, {"description": "no name"}, {"name": "good"}, 5, {"name": "bad", "parameters": {"type": "object", "properties": {"x": {"type": "banana"}}}}]
+    records = [
+        {"name": "good"},
+        {"description": "no name"},
+        {"name": "good"},
+        5,
+        {"name": "bad", "parameters": {"type": "object", "properties": {"x": {"type": "banana"}}}},
+    ]
     path = write(tmp_path / "t.jsonl", "\n".join(map(json.dumps, records)) + "\n{broken")
     skipped: list[Skipped] = []
     assert [tool.name for tool in read_tools([path], skipped=skipped)] == ["good"]
     assert [entry.location.rpartition(", ")[2] for entry in skipped] == [f"line {n}" for n in range(2, 7)]
-    for reason, entry in zip(("name is missing", "already taken", "must be an object", "banana", "not valid JSON"), skipped, strict=True):
+    for reason, entry in zip(
+        ("name is missing", "already taken", "must be an object", "banana", "not valid JSON"), skipped, strict=True
+    ):
         assert reason in entry.reason

@@ -12,11 +12,15 @@ from mtrb.runs import read_qrels, read_run, write_qrels, write_run
 from mtrb.types import ScoredTool
 
 IDS = st.text(alphabet="abcdefgh/%-", min_size=1, max_size=6)
-RUNS = st.dictionaries(IDS, st.lists(st.tuples(IDS, st.integers(-3, 3)), unique_by=lambda pair: pair[0], min_size=1), min_size=1)
+RUNS = st.dictionaries(
+    IDS, st.lists(st.tuples(IDS, st.integers(-3, 3)), unique_by=lambda pair: pair[0], min_size=1), min_size=1
+)
 
 
 @given(RUNS)
-def test_rankings_survive_the_file_also_among_ties(tmp_path_factory: pytest.TempPathFactory, drawn: dict[str, list[tuple[str, int]]]) -> None:
+def test_rankings_survive_the_file_also_among_ties(
+    tmp_path_factory: pytest.TempPathFactory, drawn: dict[str, list[tuple[str, int]]]
+) -> None:
     run = {
         query: [ScoredTool(tool, float(score)) for tool, score in sorted(ranking, key=lambda pair: -pair[1])]
         for query, ranking in drawn.items()
@@ -30,7 +34,9 @@ def test_other_evaluators_read_our_files(tmp_path: Path) -> None:
     write_run(tmp_path / "a.run", {"q1": [ScoredTool("x/a", 2.0), ScoredTool("x/b", 1.0)]})
     write_qrels(tmp_path / "a.qrels", {"q1": {"x/b": 1}})
     measured = ir_measures.calc_aggregate(
-        [ir_measures.RR], ir_measures.read_trec_qrels(str(tmp_path / "a.qrels")), ir_measures.read_trec_run(str(tmp_path / "a.run"))
+        [ir_measures.RR],
+        ir_measures.read_trec_qrels(str(tmp_path / "a.qrels")),
+        ir_measures.read_trec_run(str(tmp_path / "a.run")),
     )
     assert measured[ir_measures.RR] == 0.5
     assert read_qrels(tmp_path / "a.qrels") == {"q1": {"x/b": 1}}

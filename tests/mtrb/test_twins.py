@@ -22,7 +22,11 @@ def test_equal_text_is_found_across_sources_whatever_the_spelling() -> None:
 
 
 def test_nearly_equal_text_is_a_pair_with_its_similarity() -> None:
-    tools = [Tool("a/x", "x", TEXT), Tool("b/x", "x", TEXT.replace("number", "id")), Tool("c/x", "y", "Unrelated words here.")]
+    tools = [
+        Tool("a/x", "x", TEXT),
+        Tool("b/x", "x", TEXT.replace("number", "id")),
+        Tool("c/x", "y", "Unrelated words here."),
+    ]
     ((first, second, similarity),) = find_twins(tools, threshold=0.7).near
     assert (first, second) == ("a/x", "b/x")
     assert 0.7 <= similarity < 1

@@ -36,7 +36,7 @@ def test_a_tool_id_is_one_token_in_a_file_and_a_url(source: str, name: str) -> N
     tool_id = make_tool_id(source, name)
     assert tool_id.isascii()
     assert not any(character.isspace() for character in tool_id)
-    assert not set("?#\"<>") & set(tool_id)
+    assert not set('?#"<>') & set(tool_id)
 
 
 @given(st.text(alphabet=st.characters(exclude_categories=["Cs"]), min_size=1))
@@ -55,7 +55,13 @@ def test_what_is_indexed_of_a_tool() -> None:
         "s/findUser",
         "findUser",
         "Find a user.",
-        {"type": "object", "properties": {"mail": {"type": "string", "description": "Their address."}, "deep": {"items": {"properties": {"zip": {}}}}}},
+        {
+            "type": "object",
+            "properties": {
+                "mail": {"type": "string", "description": "Their address."},
+                "deep": {"items": {"properties": {"zip": {}}}},
+            },
+        },
     )
     assert tool.default_text() == "find User: Find a user."
     assert all(part in tool.full_text() for part in ("findUser", "Find a user.", "mail", "Their address.", "zip"))

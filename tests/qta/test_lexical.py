@@ -24,7 +24,10 @@ class LuceneOkapi(BM25Okapi):
 def corpus(seed: int, documents: int = 200) -> tuple[list[str], list[str]]:
     draw = random.Random(seed)
     words = [f"word{n}" for n in range(80)]
-    texts = [" ".join(draw.choices(words, weights=[1 / (n + 1) for n in range(80)], k=draw.randint(1, 30))) for _ in range(documents)]
+    texts = [
+        " ".join(draw.choices(words, weights=[1 / (n + 1) for n in range(80)], k=draw.randint(1, 30)))
+        for _ in range(documents)
+    ]
     queries = [" ".join(draw.choices(words, k=draw.randint(1, 8))) for _ in range(40)]
     return texts, queries
 
@@ -80,5 +83,7 @@ def test_loading_nothing_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_is_read_of_a_tool() -> None:
-    tool = Tool("s/n", "findIt", "Finds.", {"type": "object", "properties": {"zip": {"description": "Postal code."}}}, ("maps",))
+    tool = Tool(
+        "s/n", "findIt", "Finds.", {"type": "object", "properties": {"zip": {"description": "Postal code."}}}, ("maps",)
+    )
     assert lexical_text(tool).split() == ["findIt", "Finds.", "zip", "Postal", "code.", "maps"]

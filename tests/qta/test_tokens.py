@@ -39,7 +39,10 @@ def test_any_text_has_tokens_without_blanks(text: str) -> None:
         assert not any(character.isspace() for character in token)
 
 
-@given(st.text(alphabet="абвгдежзийклмнопрстуфхцчшщъыьэюя", min_size=1), st.sampled_from(["日本語", "한국어", "ภาษาไทย", "हिन्दी", "العربية", "ελληνικά"]))
+@given(
+    st.text(alphabet="абвгдежзийклмнопрстуфхцчшщъыьэюя", min_size=1),
+    st.sampled_from(["日本語", "한국어", "ภาษาไทย", "हिन्दी", "العربية", "ελληνικά"]),
+)
 def test_no_script_is_dropped(russian: str, other: str) -> None:
     assert tokenize(russian)
     assert tokenize(other)

@@ -126,6 +126,8 @@ class Report:
                 table.add_column(column, justify="right", no_wrap=True)
             for row in rows:
                 table.add_row(*_cells(row, intervals=False))
+            # A terminal that is too narrow wraps the lines; rich alone would leave out figures.
+            console.width = max(console.width, Console(width=1000).measure(table).maximum)
             console.print(table)
         for dataset, reason in self.left_out.items():
             Console(stderr=True).print(f"left out {dataset}: {reason}", soft_wrap=True, highlight=False)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from mtrb.errors import QTAError
+from qta import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +20,7 @@ _file = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(package_name="qta", prog_name="qta")
+@click.version_option(__version__, prog_name="qta")
 def cli() -> None:
     """Find the smallest set of tools that is enough for a request."""
 

@@ -14,11 +14,12 @@ from eval.report import Report, Row, plotted_measures
 from mtrb.errors import DataError, InputError, MissingDependencyError
 from mtrb.runs import write_run
 from mtrb.types import Benchmark
+from qta import __version__
 from qta.encoder import Encoder
 from qta.systems import Workbench, build_system, check_system
 
 _DEPTH = 100  # what is retrieved for measures without a cutoff
-_LIBRARIES = ("qta", "numpy", "bm25s", "rank-bm25", "faiss-cpu", "onnxruntime", "sentence-transformers", "torch")
+_LIBRARIES = ("numpy", "bm25s", "rank-bm25", "faiss-cpu", "onnxruntime", "sentence-transformers", "torch")
 
 Loader = Callable[[], Benchmark]
 
@@ -60,7 +61,7 @@ def run_evaluation(
         rows.extend(_dataset_rows(benchmark, systems, measures, encoder, baseline, runs, left_out))
     if not rows:
         raise InputError("nothing to evaluate: " + "; ".join(f"{name}: {why}" for name, why in left_out.items()))
-    return Report(rows, left_out, command, {"python": platform.python_version(), **_versions()})
+    return Report(rows, left_out, command, {"qta": __version__, "python": platform.python_version(), **_versions()})
 
 
 def _dataset_rows(

@@ -37,11 +37,13 @@ class Settings:
             if name not in types:
                 known = ", ".join(PREFIX + field.upper() for field in types)
                 raise InputError(f"unknown setting {variable}; known: {known}")
-            values[name] = _number(variable, text) if types[name] is int else types[name](text)  # type: ignore[operator]
+            values[name] = (
+                _number(variable, text, 0 if name == "port" else 1) if types[name] is int else types[name](text)
+            )  # type: ignore[operator]
         return cls(**values | {name: value for name, value in overrides.items() if value is not None})
 
 
-def _number(variable: str, text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise InputError(f"{variable} must be a whole number above 0, not {text!r}")
+def _number(variable: str, text: str, least: int) -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise InputError(f"{variable} must be a whole number from {least} on, not {text!r}")
     return int(text)

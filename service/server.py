@@ -34,7 +34,7 @@ class _Problem(ErrorTask):
     def execute(self) -> None:
         error = self.request.error
         body = {"type": "about:blank", "title": error.reason, "status": error.code, "detail": str(error.body)}
-        content = json.dumps({**body, "instance": self.request.path}).encode()
+        content = json.dumps(body).encode()
         self.status = f"{error.code} {error.reason}"
         self.response_headers.append(("Content-Type", "application/problem+json"))
         self.set_close_on_finish()
@@ -114,7 +114,12 @@ class Application(BaseApplication):
         self.cfg.set("graceful_timeout", int(_DRAIN_SECONDS) + 5)
         self.cfg.set("loglevel", "warning")
         self.cfg.set("control_socket_disable", True)
-        self.cfg.set("when_ready", lambda _: print(self._ready, flush=True))  # noqa: T201 (the one line for the user)
+        self.cfg.set("post_worker_init", self._say_ready)
+
+    def _say_ready(self, worker: Worker) -> None:
+        """Tell the user once that requests are answered, when the first worker has its index open."""
+        if worker.age == 1:
+            print(self._ready, flush=True)  # noqa: T201 (the one line for the user)
 
     def load(self) -> Flask:
         """Open the index in a worker."""

@@ -86,7 +86,7 @@ def beside_home(*parts: str) -> Path:
         raise DataError("not downloadable; set MTRB_HOME to the folder of the released files, see docs/data.md")
     path = Path(os.path.normpath(folder.absolute().joinpath(*parts)))
     if not path.exists():
-        raise DataError(f"{path} does not exist; see docs/data.md for what belongs there")
+        raise DataError(f"{path} does not exist (MTRB_HOME is {folder}); see docs/data.md for what belongs there")
     return path
 
 

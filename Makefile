@@ -4,6 +4,7 @@ TOOLS ?= sample:
 INDEX ?= index
 HOST ?= 127.0.0.1
 PORT ?= 8000
+RESULTS ?= results
 PYTEST_ARGS ?=
 
 ifdef PYTHON
@@ -26,7 +27,7 @@ SYSTEMS := $(addprefix --system ,random bm25-paper minilm bm25 dense dense-float
 
 help:           ## Show this help
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
-	@echo "Variables: PYTHON (an interpreter that is set up), TOOLS, INDEX, HOST, PORT, PYTEST_ARGS"
+	@echo "Variables: PYTHON (an interpreter that is set up), TOOLS, INDEX, HOST, PORT, RESULTS, PYTEST_ARGS"
 
 serve: index    ## Index TOOLS (the bundled sample unless set) and serve them on 127.0.0.1:8000
 	$(QTA) serve --index $(INDEX) --host $(HOST) --port $(PORT)
@@ -48,18 +49,20 @@ format: $(FULL_ENV) ## Format the code
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
-eval: $(FULL_ENV) ## Measure all systems on MTRB, the sample and the public test halves, into results/
-	$(QTA) eval $(MTRB) $(SYSTEMS) --json results/eval.json --markdown results/eval.md --plot results/sufficiency.png
-	$(QTA) eval $(PUBLIC) $(SYSTEMS) --baseline minilm --json results/public.json --markdown results/public.md
+eval: $(FULL_ENV) ## Measure all systems on MTRB, the sample and the public test halves, into RESULTS
+	$(QTA) eval $(MTRB) $(SYSTEMS) --json $(RESULTS)/eval.json --markdown $(RESULTS)/eval.md \
+	  --plot $(RESULTS)/sufficiency.png
+	$(QTA) eval $(PUBLIC) $(SYSTEMS) --mean --baseline minilm --json $(RESULTS)/public.json \
+	  --markdown $(RESULTS)/public.md
 
-choices: $(FULL_ENV) ## Print what the defaults were chosen by: the public validation halves, into results/
-	$(PY) -m benchmarks.choices --out results
+choices: $(FULL_ENV) ## Print what the defaults were chosen by: the public validation halves, into RESULTS
+	$(PY) -m benchmarks.choices --out $(RESULTS)
 
-bench: $(FULL_ENV) ## Measure index time, latency, throughput and memory over all AWS operations, into results/
-	$(PY) -m benchmarks.serve --out results
+bench: $(FULL_ENV) ## Measure index time, latency, throughput and memory over all AWS operations, into RESULTS
+	$(PY) -m benchmarks.serve --out $(RESULTS)
 
-bench-servers: $(FULL_ENV) ## Compare HTTP servers under load and under slow clients, into results/
-	$(PY) -m benchmarks.servers --out results
+bench-servers: $(FULL_ENV) ## Compare HTTP servers under load and under slow clients, into RESULTS
+	$(PY) -m benchmarks.servers --out $(RESULTS)
 
 encoder: $(FULL_ENV) ## Make the encoder file again from the published weights
 	$(PY) -m qta.export_encoder --out qta/weights

@@ -1,10 +1,10 @@
 """Rows of an evaluation, as JSON, as a Markdown table, on a terminal and as a plot."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from eval.evaluator import EvalResult
 from eval.measures import Measure, Sufficiency
@@ -72,6 +72,16 @@ class Row:
         }
 
 
+class _Section(NamedTuple):
+    """One table: what stands above it, its cells, and what stands below it."""
+
+    title: str
+    note: str
+    columns: list[str]
+    rows: list[list[str]]
+    below: str = ""
+
+
 @dataclass(frozen=True)
 class Report:
     """All rows of one evaluation, and the datasets that were left out, with the reason."""
@@ -80,33 +90,30 @@ class Report:
     left_out: Mapping[str, str]
     command: str
     versions: Mapping[str, str]
+    with_mean: bool = False  # add the means over the datasets, each counting the same
 
     def write_json(self, path: Path, per_query: bool = False) -> None:
         """Write the machine-readable form."""
-        content = {
-            "rows": [row.to_json(per_query) for row in self.rows],
-            "left_out": dict(self.left_out),
-            "versions": dict(self.versions),
-            "command": self.command,
-        }
+        content: dict[str, Any] = {"rows": [row.to_json(per_query) for row in self.rows]}
+        if self.with_mean:
+            content["mean"] = {
+                system: {str(measure): round(mean, 4) for measure, mean in means.items()}
+                for system, means in self._means().items()
+            }
+        content |= {"left_out": dict(self.left_out), "versions": dict(self.versions), "command": self.command}
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
 
     def markdown(self) -> str:
         """Return one table a dataset, in per cent with 95% intervals, the paper's figures beside ours."""
         parts = [f"Per cent; 95% bootstrap intervals in brackets. Made by `{self.command}`."]
-        for (dataset, split), rows in self._by_dataset().items():
-            bench, measures = rows[0].benchmark, rows[0].measures
-            columns = ["system", *map(str, measures), "paper S@5/S@10"]
-            note = f" **{bench.note}.**" if bench.note else ""
-            parts.append(f"## {dataset}, {split}\n\n{len(bench.queries)} queries, {len(bench.toolset)} tools.{note}\n")
-            parts[-1] += f"\n| {' | '.join(columns)} |\n|---|{'--:|' * (len(columns) - 1)}\n"
-            parts[-1] += "\n".join(f"| {' | '.join(cells)} |" for cells in map(_cells, rows))
-            if bench.groups:
-                parts[-1] += "\n\n" + _group_table(rows)
+        for section in self._sections(intervals=True):
+            lines = [section.columns, ["---", *["--:"] * (len(section.columns) - 1)], *section.rows]
+            table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+            parts += [f"## {section.title}", section.note, table, *filter(None, [section.below])]
         if self.left_out:
             reasons = "\n".join(f"- {dataset}: {reason}" for dataset, reason in self.left_out.items())
-            parts.append(f"## Left out\n\n{reasons}")
+            parts += ["## Left out", reasons]
         return "\n\n".join(parts) + "\n"
 
     def print(self) -> None:
@@ -116,21 +123,47 @@ class Report:
         from rich.table import Table
 
         console = Console()
-        for (dataset, split), rows in self._by_dataset().items():
-            bench = rows[0].benchmark
-            caption = f"{len(bench.queries)} queries, {len(bench.toolset)} tools" + f"; {bench.note}" * bool(bench.note)
-            title = f"{dataset}, {split}"
-            table = Table(title=title, caption=caption, title_justify="left", caption_justify="left", box=SIMPLE_HEAD)
-            table.add_column("system", no_wrap=True)
-            for column in (*map(str, rows[0].measures), "paper S@5/10"):
-                table.add_column(column, justify="right", no_wrap=True)
-            for row in rows:
-                table.add_row(*_cells(row, intervals=False))
+        for section in self._sections(intervals=False):
+            table = Table(title=section.title, caption=section.note, title_justify="left", box=SIMPLE_HEAD)
+            table.caption_justify = "left"
+            for number, column in enumerate(section.columns):
+                table.add_column(column, justify="right" if number else "left", no_wrap=True)
+            for cells in section.rows:
+                table.add_row(*cells)
             # A terminal that is too narrow wraps the lines; rich alone would leave out figures.
             console.width = max(console.width, Console(width=1000).measure(table).maximum)
             console.print(table)
         for dataset, reason in self.left_out.items():
             Console(stderr=True).print(f"left out {dataset}: {reason}", soft_wrap=True, highlight=False)
+
+    def _sections(self, intervals: bool) -> Iterator[_Section]:
+        measures = self.rows[0].measures
+        for (dataset, split), rows in self._by_dataset().items():
+            bench = rows[0].benchmark
+            note = f"{len(bench.queries)} queries, {len(bench.toolset)} tools" + f"; {bench.note}" * bool(bench.note)
+            columns = ["system", *map(str, measures), "paper S@5/S@10"]
+            below = _group_table(rows) if bench.groups else ""
+            yield _Section(f"{dataset}, {split}", note, columns, [_cells(row, intervals) for row in rows], below)
+        if self.with_mean:
+            means = [
+                [system, *(f"{100 * mean:.2f}" for mean in means.values())] for system, means in self._means().items()
+            ]
+            note = f"{len(self._by_dataset())} datasets, each counting the same"
+            yield _Section("mean", note, ["system", *map(str, measures)], means)
+
+    def _means(self) -> dict[str, dict[Measure, float]]:
+        """Return the means of the systems that ran on every dataset."""
+        by_system: dict[str, list[Row]] = {}
+        for row in self.rows:
+            by_system.setdefault(row.system, []).append(row)
+        datasets = len(self._by_dataset())
+        return {
+            system: {
+                measure: sum(row.result.mean(measure) for row in rows) / datasets for measure in self.rows[0].measures
+            }
+            for system, rows in by_system.items()
+            if len(rows) == datasets
+        }
 
     def plot(self, path: Path) -> None:
         """Write a picture: Sufficiency over k, a panel a dataset, a line a system."""
@@ -180,7 +213,7 @@ def plotted_measures() -> list[Measure]:
     return [Sufficiency @ k for k in range(1, _PLOTTED + 1)]
 
 
-def _cells(row: Row, intervals: bool = True) -> list[str]:
+def _cells(row: Row, intervals: bool) -> list[str]:
     cells = [row.system]
     for measure in row.measures:
         estimate = row.result.estimate(measure)

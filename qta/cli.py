@@ -111,6 +111,7 @@ def serve(arguments: tuple[str, ...]) -> None:
 )
 @click.option("--k", "cutoffs", type=click.IntRange(1, 1000), multiple=True, default=(5, 10), show_default=True)
 @click.option("--baseline", help="Add p-values of a paired randomisation test against this system.")
+@click.option("--mean", is_flag=True, help="Add the means over the datasets, each counting the same.")
 @click.option("--json", "json_file", type=_file, help="Write the rows as JSON.")
 @click.option("--markdown", "markdown_file", type=_file, help="Write the tables as Markdown.")
 @click.option("--plot", "plot_file", type=_file, help="Write Sufficiency over k as PNG.")
@@ -125,6 +126,7 @@ def evaluate(
     split: str,
     cutoffs: tuple[int, ...],
     baseline: str | None,
+    mean: bool,
     json_file: Path | None,
     markdown_file: Path | None,
     plot_file: Path | None,
@@ -134,14 +136,16 @@ def evaluate(
 ) -> None:
     """Measure systems on DATASETS, or on a catalogue of your own."""
     from eval.measures import Sufficiency, nDCG
-    from qta.evaluate import run_evaluation
+    from eval.report import Report
+    from qta.evaluate import run_evaluation, versions
 
     bounds = [_parse_floor(floor) for floor in floors]
     measures = [measure @ k for measure in (Sufficiency, nDCG) for k in cutoffs]
     measures += [measure for measure, _ in bounds if measure not in measures]
     loaders = _loaders(datasets, tools, queries, split)
     command = "qta eval " + " ".join(map(_quoted, sys.argv[2:])) if sys.argv[1:2] == ["eval"] else "qta eval"
-    report = run_evaluation(loaders, list(dict.fromkeys(systems)), measures, command, baseline, runs)
+    rows, left_out = run_evaluation(loaders, list(dict.fromkeys(systems)), measures, baseline, runs)
+    report = Report(rows, left_out, command, versions(), mean)
     report.print()
     if json_file:
         report.write_json(json_file, per_query)

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from eval.evaluator import EvalResult, evaluate
 from eval.measures import Measure
-from eval.report import Report, Row, plotted_measures
+from eval.report import Row, plotted_measures
 from mtrb.errors import DataError, InputError, MissingDependencyError
 from mtrb.runs import write_run
 from mtrb.types import Benchmark
@@ -28,17 +28,15 @@ def run_evaluation(
     datasets: Iterable[tuple[str, Loader]],
     systems: Sequence[str],
     measures: Sequence[Measure],
-    command: str,
     baseline: str | None = None,
     runs: Path | None = None,
-) -> Report:
-    """Run every system on every dataset; a dataset whose data is absent is left out, with the reason.
+) -> tuple[list[Row], dict[str, str]]:
+    """Run every system on every dataset; return the rows, and what was left out because its data is absent, and why.
 
     Args:
         datasets: a name and a loader each.
         systems: names of `qta.systems.SYSTEMS`.
         measures: what is reported.
-        command: what the report says it was made by.
         baseline: the system that p-values are computed against.
         runs: a folder for the run files.
 
@@ -61,7 +59,7 @@ def run_evaluation(
         rows.extend(_dataset_rows(benchmark, systems, measures, encoder, baseline, runs, left_out))
     if not rows:
         raise InputError("nothing to evaluate: " + "; ".join(f"{name}: {why}" for name, why in left_out.items()))
-    return Report(rows, left_out, command, {"qta": __version__, "python": platform.python_version(), **_versions()})
+    return rows, left_out
 
 
 def _dataset_rows(
@@ -111,8 +109,9 @@ def _p_values(result: EvalResult, against: EvalResult | None, measures: Sequence
     return {measure: result.p_value(measure, against) for measure in measures} if against else {}
 
 
-def _versions() -> dict[str, str]:
-    found = {}
+def versions() -> dict[str, str]:
+    """Return the versions of what the figures depend on."""
+    found = {"qta": __version__, "python": platform.python_version()}
     for library in _LIBRARIES:
         try:
             found[library] = version(library)

@@ -22,32 +22,34 @@ _STOP_WORDS = frozenset(STOPWORDS_EN)
 _local = threading.local()  # a stemmer must not be shared between threads
 
 
-def tokenize(text: str) -> list[str]:
-    """Return the tokens of a text, repeated as often as they occur.
+def tokenize(text: str, stop: bool = True, stem: bool = True) -> list[str]:
+    """Return the tokens of a text, repeated as often as they occur, English stop words left out.
 
     `GET /movie/{movieId}` gives get, movi, movieid, movi, id; `東京都` gives 東京, 京都; `Cafés` gives cafe.
     """
-    return [token for run in _RUN.findall(unicodedata.normalize("NFKC", text)) for token in _run_tokens(run)]
+    runs = _RUN.findall(unicodedata.normalize("NFKC", text))
+    return [token for run in runs for token in _run_tokens(run, stop, stem)]
 
 
 @lru_cache(maxsize=100_000)
-def _run_tokens(run: str) -> tuple[str, ...]:
+def _run_tokens(run: str, stop: bool, stem: bool) -> tuple[str, ...]:
     tokens: list[str] = []
     start = 0
     for match in _UNSPACED.finditer(run):
-        tokens.extend(_word_tokens(run[start : match.start()]))
+        tokens.extend(_word_tokens(run[start : match.start()], stop, stem))
         pairs = match[0]
         tokens.extend(pairs[i : i + 2] for i in range(max(1, len(pairs) - 1)))
         start = match.end()
-    tokens.extend(_word_tokens(run[start:]))
+    tokens.extend(_word_tokens(run[start:], stop, stem))
     return tuple(tokens)
 
 
-def _word_tokens(word: str) -> list[str]:
+def _word_tokens(word: str, stop: bool, stem: bool) -> list[str]:
     whole = _fold(word.strip("_"))
     parts = [_fold(part) for part in split_identifier(word)]
     words = [whole] if len(parts) < 2 else [whole, *parts]
-    return [_stem(word) for word in words if word and word not in _STOP_WORDS]
+    kept = [word for word in words if word and not (stop and word in _STOP_WORDS)]
+    return [_stem(word) for word in kept] if stem else kept
 
 
 def _fold(text: str) -> str:

@@ -2,24 +2,26 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mtrb.errors import InputError
 
 PREFIX = "QTA_"
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(BaseModel):
     """Where the index is, where to listen, and what a request may ask for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     index: Path = Path("index")
     host: str = "127.0.0.1"
-    port: int = 8000
-    workers: int = os.cpu_count() or 1
-    max_body_bytes: int = 2_000_000
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    workers: Annotated[int, Field(ge=1)] = os.cpu_count() or 1
+    max_body_bytes: Annotated[int, Field(ge=1)] = 2_000_000
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ, **overrides: Any) -> Self:
@@ -28,22 +30,14 @@ class Settings:
         Raises:
             InputError: a variable is unknown or no valid value.
         """
-        values: dict[str, Any] = {}
-        types = {field.name: field.type for field in fields(cls)}
-        for variable, text in environment.items():
-            if not variable.startswith(PREFIX):
-                continue
-            name = variable.removeprefix(PREFIX).lower()
-            if name not in types:
-                known = ", ".join(PREFIX + field.upper() for field in types)
-                raise InputError(f"unknown setting {variable}; known: {known}")
-            values[name] = (
-                _number(variable, text, 0 if name == "port" else 1) if types[name] is int else types[name](text)
-            )  # type: ignore[operator]
-        return cls(**values | {name: value for name, value in overrides.items() if value is not None})
-
-
-def _number(variable: str, text: str, least: int) -> int:
-    if not text.isdecimal() or int(text) < least:
-        raise InputError(f"{variable} must be a whole number from {least} on, not {text!r}")
-    return int(text)
+        given = {name: text for name, text in environment.items() if name.startswith(PREFIX)}
+        values: dict[str, Any] = {name.removeprefix(PREFIX).lower(): text for name, text in given.items()}
+        try:
+            return cls.model_validate(values | {name: value for name, value in overrides.items() if value is not None})
+        except ValidationError as error:
+            first = error.errors()[0]
+            variable = PREFIX + str(first["loc"][0]).upper()
+            if first["type"] == "extra_forbidden":
+                known = ", ".join(PREFIX + field.upper() for field in cls.model_fields)
+                raise InputError(f"unknown setting {variable}; known: {known}") from None
+            raise InputError(f"{variable} is {first['input']!r}: {first['msg']}") from None

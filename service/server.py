@@ -1,7 +1,8 @@
 """The server: gunicorn keeps the worker processes alive, waitress does each worker's HTTP.
 
-Measured with `make bench-serve`: granian and gunicorn's own workers are as fast, but a handful of clients that send
-their body slowly block every thread of theirs. Waitress reads a request whole before a thread sees it.
+Measured with `make bench-servers`, see results/servers.md: granian and gunicorn's own workers are about as fast, but a
+handful of clients that send their body slowly block every thread of theirs. Waitress reads a request whole before a
+thread sees it.
 """
 
 import json

@@ -86,7 +86,8 @@ def beside_home(*parts: str) -> Path:
         raise DataError("not downloadable; set MTRB_HOME to the folder of the released files, see docs/data.md")
     path = Path(os.path.normpath(folder.absolute().joinpath(*parts)))
     if not path.exists():
-        raise DataError(f"{path} does not exist (MTRB_HOME is {folder}); see docs/data.md for what belongs there")
+        place = "/".join(("$MTRB_HOME", *parts))
+        raise DataError(f"{place} does not exist; see docs/data.md for what belongs there")
     return path
 
 
@@ -101,7 +102,8 @@ def read(file: UpstreamFile) -> bytes:
         return _download(file)
     path = folder / file.repository.replace("/", "+") / file.path
     if not path.exists():
-        raise DataError(f"{path} does not exist; put it there, or unset MTRB_HOME to download it")
+        place = path.relative_to(folder)
+        raise DataError(f"$MTRB_HOME/{place} does not exist; put it there, or unset MTRB_HOME to download it")
     data = path.read_bytes()
     if not file.matches(data):
         raise DataError(

@@ -1,6 +1,7 @@
 """Reports: what a reader and a program get to see."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -58,10 +59,19 @@ def test_the_json_has_the_documented_form(report: Report, tmp_path: Path) -> Non
 def test_the_tables_show_the_paper_beside_ours_and_what_is_left_out(report: Report) -> None:
     text = report.markdown()
     assert "| minilm | 50.00 [0.0, 100.0] | 50.00 [0.0, 100.0] | 15.56/34.44 |" in text
-    assert "**a stand-in.**" in text
+    assert "2 queries, 2 tools; a stand-in\n" in text
     assert "- mtrb/toolbench: the corpus is absent" in text
     assert "Sufficiency@5 by language" in text
     assert "`qta eval x`" in text
+
+
+def test_the_mean_counts_each_dataset_the_same(report: Report, tmp_path: Path) -> None:
+    assert "## mean" not in report.markdown()
+    report = replace(report, with_mean=True)
+    assert "| hybrid | 100.00 | 100.00 |" in report.markdown().split("## mean")[1]
+    assert "minilm" not in report.markdown().split("## mean")[1], "it did not run on both"
+    report.write_json(tmp_path / "e.json")
+    assert json.loads((tmp_path / "e.json").read_text())["mean"] == {"hybrid": {"Sufficiency@5": 1.0, "nDCG@5": 1.0}}
 
 
 def test_the_terminal_shows_the_same(report: Report, capsys: pytest.CaptureFixture[str]) -> None:

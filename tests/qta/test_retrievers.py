@@ -55,7 +55,8 @@ def test_the_random_baseline_depends_on_the_query_only(bench: Workbench) -> None
 def test_the_hybrid_finds_what_scoring_every_tool_finds(
     sample_index: ToolIndex, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retrievers, "_CANDIDATES_PER_PLACE", 8)  # 40 candidates of 258, so that not all are looked at
+    monkeypatch.setattr(retrievers, "_CANDIDATES", 40)  # of 258 tools, so that not all are looked at
+    monkeypatch.setattr(retrievers, "_CANDIDATES_PER_PLACE", 0)
     hybrid = HybridRetriever(sample_index, encoder)
     vectors = sample_index.dense.vectors.astype(np.float32)
     for query in load("sample").queries:

@@ -74,6 +74,7 @@ def test_the_curl_gives_the_answer_that_is_shown(served: Server, tmp_path: Path)
     for either in (answer, shown):
         assert either.pop("timing_ms")["total"] > 0
         assert either["index"].pop("created")
+        either["tools"][0]["score"] = round(either["tools"][0]["score"], 2)  # processors add in different orders
     assert answer == shown
 
 

@@ -134,7 +134,7 @@ class Report:
             console.width = max(console.width, Console(width=1000).measure(table).maximum)
             console.print(table)
         for dataset, reason in self.left_out.items():
-            Console(stderr=True).print(f"left out {dataset}: {reason}", soft_wrap=True, highlight=False)
+            Console(stderr=True).print(f"left out {dataset}: {reason}", soft_wrap=True, highlight=False, markup=False)
 
     def _sections(self, intervals: bool) -> Iterator[_Section]:
         measures = self.rows[0].measures
@@ -218,10 +218,14 @@ def _cells(row: Row, intervals: bool) -> list[str]:
     for measure in row.measures:
         estimate = row.result.estimate(measure)
         interval = f" [{100 * estimate.low:.1f}, {100 * estimate.high:.1f}]" if intervals else ""
-        p = f", p={row.p_values[measure]:.3f}" if measure in row.p_values else ""
+        p = _p(row.p_values[measure]) if measure in row.p_values else ""
         cells.append(f"{100 * estimate.mean:.2f}{interval}{p}")
     paper = paper_figures(row.benchmark.dataset_id, row.benchmark.split, row.system)
     return [*cells, "/".join(f"{100 * value:.2f}" for value in paper.values()) if paper else ""]
+
+
+def _p(value: float) -> str:
+    return ", p<0.001" if value < 0.001 else f", p={value:.3f}"
 
 
 def _group_table(rows: Sequence[Row]) -> str:

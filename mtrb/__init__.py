@@ -1,11 +1,12 @@
 """Tools, benchmarks and their files: what is retrieved and what is measured against."""
 
-from mtrb.benchmarks import dataset_ids, load, load_files
+from mtrb.benchmarks import DATASETS, load, load_files
 from mtrb.errors import QTAError
 from mtrb.formats import read_tools
 from mtrb.types import Benchmark, Qrels, Query, Run, ScoredTool, Tool, Toolset
 
 __all__ = [
+    "DATASETS",
     "Benchmark",
     "QTAError",
     "Qrels",
@@ -14,7 +15,6 @@ __all__ = [
     "ScoredTool",
     "Tool",
     "Toolset",
-    "dataset_ids",
     "load",
     "load_files",
     "read_tools",

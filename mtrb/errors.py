@@ -10,7 +10,11 @@ class InputError(QTAError):
 
 
 class DataError(QTAError):
-    """Refuse benchmark data that is absent, altered or inconsistent."""
+    """Refuse benchmark data that is altered or inconsistent, or a dataset or split that there is not."""
+
+
+class AbsentDataError(DataError):
+    """Say that benchmark data is not there, and how to get it; an evaluation leaves such datasets out."""
 
 
 class ArtefactError(QTAError):

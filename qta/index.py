@@ -8,20 +8,21 @@ A reader follows the manifest, so at every moment it finds the old index or the 
 """
 
 import hashlib
-import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict, Field
 
 from mtrb.errors import ArtefactError, InputError
 from mtrb.types import Tool, Toolset
@@ -36,17 +37,21 @@ TEXT = "name as words: description"
 """What is embedded (`Tool.default_text`); changes whenever that does, so that old vectors are not mixed with new."""
 
 _HASHES = "texts.npy"
+_FILES = (*store.FILES, _HASHES, *lexical.FILES, "vectors.npy")  # and hnsw.faiss, for a large catalogue
+_BUILD = r"[0-9a-f]{12}-[0-9a-f]{6}"
+_OURS = rf"manifest\.json(\.part)?|\.lock|building|{_BUILD}"
 _LIBRARIES = ("numpy", "faiss-cpu", "bm25s", "onnxruntime", "tokenizers")
 
 Advance = Callable[[int], object]
 
 
-@dataclass(frozen=True)
-class IndexManifest:
+class IndexManifest(BaseModel):
     """Describe an index folder; everything a reader must agree with."""
 
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
     format: int
-    build: str
+    build: Annotated[str, Field(pattern=f"^{_BUILD}$")]
     created: str
     fingerprint: str
     tools: int
@@ -99,25 +104,16 @@ def build_index(toolset: Toolset, folder: Path, encoder: Encoder, advance: Advan
     """
     if not len(toolset):
         raise InputError("there is no tool to index")
-    manifest_path = folder / "manifest.json"
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file; name a folder for the index")
-    if (
-        folder.is_dir()
-        and not manifest_path.exists()
-        and any(p.name not in (".lock", "building") for p in folder.iterdir())
-    ):
-        raise InputError(f"{folder} is not empty and holds no index; name another folder")
+    _check_ours(folder)
     checkpoint_folder = folder / "building"
-    checkpoint_folder.mkdir(parents=True, exist_ok=True)
     try:
+        checkpoint_folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock", timeout=0):
             texts = [tool.default_text() for tool in toolset]
-            vectors = embed(
-                texts, encoder, _known_vectors(folder, encoder), Checkpoint(checkpoint_folder, encoder), advance
-            )
+            checkpoint = Checkpoint(checkpoint_folder, encoder)
+            vectors = embed(texts, encoder, _known_vectors(folder, encoder), checkpoint, advance)
             manifest = _write_build(toolset, texts, vectors, folder, encoder)
-            _replace(manifest_path, json.dumps(asdict(manifest), indent=2) + "\n")
+            _replace(folder / "manifest.json", manifest.model_dump_json(indent=2) + "\n")
             for path in folder.iterdir():
                 if path.is_dir() and path.name != manifest.build:
                     shutil.rmtree(path)
@@ -125,7 +121,23 @@ def build_index(toolset: Toolset, folder: Path, encoder: Encoder, advance: Advan
         raise ArtefactError(
             f"{folder}: another process is building this index; wait for it, or name another folder"
         ) from None
+    except OSError as error:
+        raise ArtefactError(
+            f"{folder}: cannot be written: {error.strerror or error}; an index that was there is as it was"
+        ) from None
     return manifest
+
+
+def _check_ours(folder: Path) -> None:
+    """Refuse a folder with anything in it that no build made, since a build deletes what it replaces."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; name a folder for the index")
+    names = [path.name for path in folder.iterdir()] if folder.exists() else []
+    foreign = [name for name in names if not re.fullmatch(_OURS, name)]
+    if "manifest.json" in names and not any(re.fullmatch(_BUILD, name) for name in names):
+        foreign.append("manifest.json")
+    if foreign:
+        raise InputError(f"{folder} holds something else than an index ({foreign[0]}); name another folder")
 
 
 def load_index(folder: Path, encoder: Encoder) -> ToolIndex:
@@ -134,7 +146,16 @@ def load_index(folder: Path, encoder: Encoder) -> ToolIndex:
     Raises:
         ArtefactError: there is none, it is damaged, or it was made with another encoder or format.
     """
-    manifest = read_manifest(folder)
+    while True:
+        manifest = read_manifest(folder)
+        try:
+            return _load_build(folder, manifest, encoder)
+        except (ArtefactError, OSError):
+            if read_manifest(folder).build == manifest.build:  # else it was replaced while it was read
+                raise
+
+
+def _load_build(folder: Path, manifest: IndexManifest, encoder: Encoder) -> ToolIndex:
     for what, found, expected in (
         ("format", manifest.format, FORMAT),
         ("encoder", manifest.encoder, encoder.identity),
@@ -146,8 +167,8 @@ def load_index(folder: Path, encoder: Encoder) -> ToolIndex:
                 "build it again with `qta index`"
             )
     build = folder / manifest.build
-    for name, expected_hash in manifest.sha256.items():
-        if _sha256(build / name) != expected_hash:
+    for name in {*_FILES, *manifest.sha256}:
+        if _sha256(build / name) != manifest.sha256.get(name):
             raise ArtefactError(f"{build / name}: missing or damaged; build the index again with `qta index`")
     tools = store.ToolStore(build)
     dense = DenseIndex.load(build)
@@ -166,7 +187,7 @@ def read_manifest(folder: Path) -> IndexManifest:
     """
     path = folder / "manifest.json"
     try:
-        return IndexManifest(**json.loads(path.read_text("utf-8")))
+        return IndexManifest.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         unfinished = " (a build there was not finished: run it again)" if (folder / "building").exists() else ""
         raise ArtefactError(f"{folder}: no index{unfinished}; make one with `qta index TOOLS --out {folder}`") from None

@@ -48,14 +48,6 @@ class LexicalIndex:
         scores: NDArray[np.float32] = self._bm25.get_scores_from_ids(ids)
         return scores
 
-    def document_frequency(self, token: str) -> int:
-        """Return how many tools hold a token."""
-        position = self._vocabulary.get(token)
-        if position is None:
-            return 0
-        indptr = self._bm25.scores["indptr"]
-        return int(indptr[position + 1] - indptr[position])
-
     def save(self, folder: Path) -> None:
         """Write the index into a folder, as `FILES`."""
         self._bm25.save(folder, show_progress=False)

@@ -1,69 +1,100 @@
 """Exact names: a request that spells out a tool's id or name is asking for that tool."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import regex
 
 from mtrb.identifiers import split_identifier
-from qta.lexical import LexicalIndex
-from qta.tokens import tokenize
 
-_WORD = regex.compile(r"[\p{L}\p{M}\p{N}_]+|[^\p{L}\p{M}\p{N}_\s]")
+# A run of letters of one script, or one sign: Chinese, Japanese and Korean leave no blank after a name.
+_WORD = regex.compile(
+    r"[\p{Han}々]+|\p{Hiragana}+|[\p{Katakana}ー]+|\p{Hangul}+"
+    r"|[[\p{L}\p{M}\p{N}_]--[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}ー々]]+|[^\p{L}\p{M}\p{N}_\s]",
+    regex.V1,
+)
 _LONGEST = 64  # words and signs in a name; longer ones are not looked for
+_IDENTIFIER = regex.compile(r"\w[_.:#-]+\w|[/{}]")
+_QUOTES = frozenset("\"'`“”‘’«»「」『』")  # noqa: RUF001
+_CALLED = frozenset(("tool", "function", "plugin", "ツール", "工具"))
+
+
+class _Entry(NamedTuple):
+    position: int
+    spelling: str
+
+
+class _Mention(NamedTuple):
+    """A stretch of a request, and whether the request marks it as a name."""
+
+    text: str
+    marked: bool
 
 
 class NameIndex:
-    """Find tools by ids and names inside a text, ignoring case, the longest match first.
+    """Find tools by ids and names inside a text, the longest match first.
 
-    A name that is one plain word ("weather") counts only when no other tool's text holds that word: otherwise the
-    request is more likely to use the word than to mean the name.
+    An identifier (`send_message`, `GET /movie`) counts in any case, a name that only capitals divide (`TagResource`)
+    as it is spelled. Ordinary words ("weather", "Movie Recommendation") count where the request marks them as a name:
+    in quotes, before a bracket, beside a word like "tool", or as all there is. On the public validation halves such
+    words, unmarked, were right in 12 of 94 places, identifiers and exact capitals in 27 of 28.
     """
 
-    def __init__(self, ids: Sequence[str], names: Sequence[str], lexical: LexicalIndex) -> None:
+    def __init__(self, ids: Sequence[str], names: Sequence[str]) -> None:
         """Index ids and names in catalogue order."""
-        positions: dict[str, list[int]] = defaultdict(list)
-        plain: set[str] = set()
-        for position, (tool_id, name) in enumerate(zip(ids, names, strict=True)):
-            for spelling in {tool_id, name}:
-                key = _normal(spelling)
-                if positions[key][-1:] != [position]:
-                    positions[key].append(position)
-                if len(split_identifier(spelling)) < 2:
-                    plain.add(key)
-        self._positions = {
-            key: found for key, found in positions.items() if key not in plain or _is_rare(key, len(found), lexical)
-        }
+        self._entries: dict[str, list[_Entry]] = defaultdict(list)
         self._lengths: dict[str, set[int]] = defaultdict(set)
-        for key in self._positions:
-            words = _WORD.findall(key)
-            if len(words) <= _LONGEST:
-                self._lengths[words[0]].add(len(words))
+        for position, spellings in enumerate(zip(ids, names, strict=True)):
+            for spelling in dict.fromkeys(spellings):
+                words = _WORD.findall(_normal(spelling))
+                if 0 < len(words) <= _LONGEST:
+                    self._entries[_normal(spelling)].append(_Entry(position, spelling))
+                    self._lengths[words[0]].add(len(words))
 
     def find(self, text: str) -> list[list[int]]:
         """Return the tools of each name in the text, in the order of the text; an ambiguous name has several."""
-        spans = [(match[0].casefold(), match.start(), match.end()) for match in _WORD.finditer(text)]
+        words = list(_WORD.finditer(text))
         found: list[list[int]] = []
         start = 0
-        while start < len(spans):
-            word, begin, _ = spans[start]
+        while start < len(words):
             step = 1
-            for length in sorted(self._lengths.get(word, ()), reverse=True):
-                if start + length <= len(spans):
-                    positions = self._positions.get(_normal(text[begin : spans[start + length - 1][2]]))
-                    if positions:
-                        found.append(positions)
-                        step = length
-                        break
+            for length in sorted(self._lengths.get(words[start][0].casefold(), ()), reverse=True):
+                positions = list(self._named(_mention(text, words, start, length)))
+                if positions:
+                    found.append(positions)
+                    step = length
+                    break
             start += step
         return found
+
+    def _named(self, mention: _Mention) -> Iterator[int]:
+        for entry in self._entries.get(_normal(mention.text), ()):
+            if (
+                mention.marked
+                or _IDENTIFIER.search(entry.spelling)
+                or (
+                    len(split_identifier(entry.spelling)) > 1
+                    and entry.spelling == mention.text
+                    and " " not in mention.text
+                )
+            ):
+                yield entry.position
+
+
+def _mention(text: str, words: "Sequence[regex.Match[str]]", start: int, length: int) -> _Mention:
+    end = min(start + length, len(words))
+    before = words[start - 1][0].casefold() if start else ""
+    after = words[end][0].casefold() if end < len(words) else ""
+    marked = (
+        (before in _QUOTES and after in _QUOTES and before != "")
+        or after == "("
+        or before in _CALLED
+        or after in _CALLED
+        or not (before or after)
+    )
+    return _Mention(text[words[start].start() : words[end - 1].end()], marked)
 
 
 def _normal(text: str) -> str:
     return " ".join(text.casefold().split())
-
-
-def _is_rare(key: str, tools: int, lexical: LexicalIndex) -> bool:
-    tokens = tokenize(key)
-    named = bool(tokens) and not key.isnumeric()
-    return named and lexical.document_frequency(tokens[0]) <= tools

@@ -77,7 +77,7 @@ class HybridRetriever:
     @cached_property
     def names(self) -> NameIndex:
         """Return the index of exact names, made at first use."""
-        return NameIndex(self.index.ids, self.index.names, self.index.lexical)
+        return NameIndex(self.index.ids, self.index.names)
 
     def retrieve(self, queries: Sequence[Query], k: int) -> Run:
         """Rank by the fused score."""

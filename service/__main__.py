@@ -48,6 +48,9 @@ def run() -> None:
     except (QTAError, OSError) as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.workers.base import Worker
 from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.server import TcpWSGIServer
 from waitress.task import ErrorTask, ThreadedTaskDispatcher
 from waitress.wasyncore import loop
@@ -43,8 +44,20 @@ class _Problem(ErrorTask):
         self.write(content)
 
 
+class _Parser(HTTPRequestParser):
+    def parse_header(self, header_plus: bytes) -> None:
+        """Read the request line and headers; an address that is none (`http://[x`) is an error of the client."""
+        try:
+            super().parse_header(header_plus)
+        except ParsingError:
+            raise
+        except ValueError as error:
+            raise ParsingError(str(error)) from None
+
+
 class _Channel(HTTPChannel):
     error_task_class = _Problem
+    parser_class = _Parser
 
 
 class _Server(TcpWSGIServer):

@@ -5,6 +5,7 @@ import subprocess
 
 from packaging.requirements import Requirement
 
+from mtrb.formats.catalogues import PINNED
 from tests.conftest import ROOT
 
 MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
@@ -45,6 +46,11 @@ def test_both_locks_agree_and_hold_what_is_declared() -> None:
         assert Requirement(line).specifier.contains(serving[normal(Requirement(line).name)])
     for line in (line for extra in project["optional-dependencies"].values() for line in extra):
         assert Requirement(line).specifier.contains(full[normal(Requirement(line).name)])
+
+
+def test_the_catalogues_named_in_messages_are_the_pinned_ones() -> None:
+    full = locked("requirements-full.lock")
+    assert {name: full[name] for name in PINNED} == PINNED
 
 
 def locked(name: str) -> dict[str, str]:

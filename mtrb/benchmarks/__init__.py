@@ -17,7 +17,7 @@ from mtrb.errors import DataError
 from mtrb.formats import read_tools, sample_path
 from mtrb.types import Benchmark, Toolset
 
-__all__ = ["DATASETS", "Dataset", "dataset_ids", "load", "load_files"]
+__all__ = ["DATASETS", "Dataset", "load", "load_files"]
 
 
 @dataclass(frozen=True)
@@ -36,17 +36,12 @@ def _load_sample(split: str) -> Benchmark:
 
 DATASETS: dict[str, Dataset] = {
     "mtrb/restbench": Dataset(("train", "test"), load_restbench),
-    "mtrb/metatool": Dataset((*(f"train-{n}" for n in range(1, METATOOL_DRAWS + 1)), "test"), load_metatool),
+    "mtrb/metatool": Dataset(("train", *(f"train-{n}" for n in range(1, METATOOL_DRAWS + 1)), "test"), load_metatool),
     "mtrb/toolbench": Dataset(("train", "test"), load_toolbench),
     "mtrb/toolbench-standin": Dataset(("train", "test"), load_toolbench_standin),
     "sample": Dataset(("train", "validation", "test"), _load_sample),
     **{f"public/{name}": Dataset(("validation", "test"), partial(load_public, name)) for name in NAMES},
 }
-
-
-def dataset_ids() -> list[str]:
-    """Return all dataset ids."""
-    return list(DATASETS)
 
 
 def load(dataset_id: str, split: str = "test") -> Benchmark:

@@ -1,5 +1,6 @@
 """A user's own benchmark: a catalogue in any format, and annotated requests in JSON Lines."""
 
+import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,10 @@ def make_benchmark(
         golden = [clean_tool_id(tool) for tool in record["tools"]]
         for tool_id in golden:
             if tool_id not in toolset.positions:
-                raise InputError(f"{location}: golden tool {tool_id!r} is not in the catalogue of {len(toolset)} tools")
+                raise InputError(
+                    f"{location}: golden tool {tool_id!r} is not in the catalogue of {len(toolset)} tools"
+                    + _suggestion(tool_id, toolset)
+                )
         queries.append(Query(query_id, record["query"]))
         qrels[query_id] = dict.fromkeys(golden, 1)
         if isinstance(record.get("language"), str):
@@ -58,6 +62,12 @@ def make_benchmark(
     if not queries:
         raise InputError(f"{dataset_id}: there are no queries in the split {split!r}")
     return Benchmark(dataset_id, split, toolset, tuple(queries), qrels, groups, note)
+
+
+def _suggestion(tool_id: str, toolset: Toolset) -> str:
+    named = [tool.tool_id for tool in toolset if tool.name == tool_id or tool.tool_id.endswith(f"/{tool_id}")]
+    near = named or difflib.get_close_matches(tool_id, toolset.ids, n=1)
+    return f"; did you mean {near[0]!r}?" if near else "; ids are SOURCE/NAME, as `qta retrieve` shows them"
 
 
 def load_files(tools: str, queries: str, split: str | None = None) -> Benchmark:

@@ -69,7 +69,7 @@ def load_metatool(split: str) -> Benchmark:
     else:
         pool = [(entry["query"], [entry["tool"]]) for entry in _json(upstream.METATOOL_POOL)]
         queries = _eliminate("mtrb/metatool", pool, test, expected=905)
-        seed = int(split.removeprefix("train-"))
+        seed = int(split.removeprefix("train").removeprefix("-") or 1)  # `train` is the first draw
         queries = random.Random(seed).sample(queries, TRAIN_SIZE)  # noqa: S311 (a draw, no secret)
     return _benchmark("mtrb/metatool", split, toolset, queries, "metatool")
 

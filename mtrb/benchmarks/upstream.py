@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from mtrb.errors import DataError
+from mtrb.errors import AbsentDataError, DataError
 
 GITHUB = "https://raw.githubusercontent.com"
 
@@ -79,15 +79,15 @@ def beside_home(*parts: str) -> Path:
     """Return a path relative to MTRB_HOME, where data that cannot be downloaded is kept.
 
     Raises:
-        DataError: MTRB_HOME is not set, or nothing is there.
+        AbsentDataError: MTRB_HOME is not set, or nothing is there.
     """
     folder = home()
     if folder is None:
-        raise DataError("not downloadable; set MTRB_HOME to the folder of the released files, see docs/data.md")
+        raise AbsentDataError("not downloadable; set MTRB_HOME to the folder of the released files, see docs/data.md")
     path = Path(os.path.normpath(folder.absolute().joinpath(*parts)))
     if not path.exists():
         place = "/".join(("$MTRB_HOME", *parts))
-        raise DataError(f"{place} does not exist; see docs/data.md for what belongs there")
+        raise AbsentDataError(f"{place} does not exist; see docs/data.md for what belongs there")
     return path
 
 
@@ -95,7 +95,8 @@ def read(file: UpstreamFile) -> bytes:
     """Return the verified content from MTRB_HOME, or else from the download cache.
 
     Raises:
-        DataError: the file is absent, cannot be downloaded, or is not the pinned version.
+        AbsentDataError: the file is absent or cannot be downloaded.
+        DataError: it is not the pinned version.
     """
     folder = home()
     if folder is None:
@@ -103,7 +104,7 @@ def read(file: UpstreamFile) -> bytes:
     path = folder / file.repository.replace("/", "+") / file.path
     if not path.exists():
         place = path.relative_to(folder)
-        raise DataError(f"$MTRB_HOME/{place} does not exist; put it there, or unset MTRB_HOME to download it")
+        raise AbsentDataError(f"$MTRB_HOME/{place} does not exist; put it there, or unset MTRB_HOME to download it")
     data = path.read_bytes()
     if not file.matches(data):
         raise DataError(
@@ -131,7 +132,7 @@ def _download(file: UpstreamFile) -> bytes:
             downloader=pooch.HTTPDownloader(progressbar=True, timeout=30),
         )
     except (requests.RequestException, OSError) as error:
-        raise DataError(
+        raise AbsentDataError(
             f"cannot download {url} ({type(error).__name__}); set MTRB_HOME to a folder that holds the released files "
             f"as OWNER+NAME/path ({file.repository.replace('/', '+')}/{file.path}), or allow access to {base}"
         ) from None

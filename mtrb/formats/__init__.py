@@ -1,19 +1,23 @@
 """Read tools from files and catalogues of many formats, one record at a time, dropping nothing in silence."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from mtrb.errors import InputError
 from mtrb.formats.catalogues import aws_tools, google_tools
 from mtrb.formats.functions import PARSERS, Record, records_of, sniff_record
-from mtrb.formats.openapi import is_openapi, operations, parse_operation
+from mtrb.formats.openapi import api_title, is_openapi, operations, parse_operation
 from mtrb.formats.records import is_json_lines, read_document, read_lines
 from mtrb.types import Tool
 
 FORMATS = (*PARSERS, "openapi")
+
+Parse = Callable[[Mapping[str, Any], str], Tool]
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ def read_tools(specs: Iterable[str], format: str | None = None, skipped: list[Sk
     """Yield the tools of files and catalogues, in order, each id once.
 
     Args:
-        specs: paths, or `sample:`, `botocore:`, `google:`.
+        specs: paths, or `sample:`, `botocore:`, `google:`. `NAME=PATH` says what the file's tools are called after.
         format: one of `FORMATS` for all files; sniffed from each file when not given.
         skipped: where to note invalid records; without it the first one is an error.
 
@@ -58,7 +62,10 @@ def read_tools(specs: Iterable[str], format: str | None = None, skipped: list[Sk
         for location, tool in _read(spec, format):
             reason = str(tool) if isinstance(tool, Exception) else None
             if isinstance(tool, Tool) and tool.tool_id in first_seen:
-                reason = f"the id {tool.tool_id!r} is already taken by {first_seen[tool.tool_id]}"
+                reason = (
+                    f"the id {tool.tool_id!r} is already taken by {first_seen[tool.tool_id]}; "
+                    "files of the same name can be told apart as NAME=PATH"
+                )
             if reason is None:
                 first_seen[tool.tool_id] = location
                 yield tool
@@ -74,10 +81,10 @@ def _read(spec: str, format: str | None) -> Iterator[tuple[str, Any]]:
         for number, tool in enumerate(CATALOGUES[spec](), start=1):
             yield f"{spec} record {number}", tool
         return
-    path = Path(spec)
+    path, name = _split_spec(spec)
     count = 0
     try:
-        records, parse = _open(path, format)
+        records, parse = _open(path, name, format)
         for location, record, source in records:
             count += 1
             yield location, _parsed(record, source, parse)
@@ -87,7 +94,7 @@ def _read(spec: str, format: str | None) -> Iterator[tuple[str, Any]]:
         raise InputError(f"{path}: holds no tools")
 
 
-def _parsed(record: Any, source: str, parse: Callable[[Mapping[str, Any], str], Tool]) -> Tool | Exception:
+def _parsed(record: Any, source: str, parse: Parse) -> Tool | Exception:
     if isinstance(record, Exception):
         return record
     if not isinstance(record, Mapping):
@@ -100,47 +107,49 @@ def _parsed(record: Any, source: str, parse: Callable[[Mapping[str, Any], str], 
         return ValueError("nested too deeply")
 
 
-def _open(path: Path, format: str | None) -> tuple[Iterable[Record], Callable[[Mapping[str, Any], str], Tool]]:
+def _split_spec(spec: str) -> tuple[Path, str | None]:
+    """Return the path, and the source where one is given as `NAME=PATH`."""
+    name, equals, rest = spec.partition("=")
+    if equals and rest and re.fullmatch(r"[\w.-]+", name) and not Path(spec).exists():
+        return Path(rest), name
+    return Path(spec), None
+
+
+def _open(path: Path, name: str | None, format: str | None) -> tuple[Iterable[Record], Parse]:
     if not path.exists():
         known = ", ".join(CATALOGUES)
         raise InputError(f"{path}: no such file; expected a file of tools, or one of {known}")
-    source = path.name.removesuffix(".gz").rsplit(".", 1)[0]
+    source = name or path.name.removesuffix(".gz").rsplit(".", 1)[0]
     if format != "openapi" and is_json_lines(path):
         return _sniffed(((location, value, source) for location, value in read_lines(path)), path, format)
     document = read_document(path)
     if format == "openapi" or (format is None and is_openapi(document)):
         if not is_openapi(document):
             raise ValueError("no OpenAPI document: neither 'openapi' nor 'swagger' at the top")
-        return operations(document, str(path), source), parse_operation
+        return operations(document, str(path), name or api_title(document) or source), parse_operation
     return _sniffed(records_of(document, str(path), source), path, format)
 
 
-def _sniffed(
-    records: Iterator[Record], path: Path, format: str | None
-) -> tuple[Iterable[Record], Callable[[Mapping[str, Any], str], Tool]]:
-    """Choose the parser by the first record that resembles a format, and give that record back."""
+def _sniffed(records: Iterator[Record], path: Path, format: str | None) -> tuple[Iterable[Record], Parse]:
+    """Choose the parser of a file: for each record by itself where it shows its format, else by its neighbours."""
     if format is not None:
         return records, PARSERS[format]
-    seen: list[Record] = []
-    for record in records:
-        seen.append(record)
-        if found := sniff_record(record[1]):
-            return _chained(seen, records), PARSERS[found]
-        if len(seen) == _SNIFFED_RECORDS:
-            break
-    if not seen:
-        return (), PARSERS["native"]
-    if isinstance(seen[0][1], Exception):
-        raise InputError(f"{seen[0][0]}: {seen[0][1]}")
-    raise InputError(
-        f"{path}: in none of the known formats ({', '.join(FORMATS)}); "
-        "name it with --format, or give each tool a 'name'"
-    )
+    seen = list(islice(records, _SNIFFED_RECORDS))
+    certain = next(filter(None, (sniff_record(value) for _, value, _ in seen)), None)
+    if certain is None and not any(isinstance(value, Mapping) and "name" in value for _, value, _ in seen):
+        if seen and isinstance(seen[0][1], Exception):
+            raise InputError(f"{seen[0][0]}: {seen[0][1]}")
+        if seen:
+            raise InputError(
+                f"{path}: in none of the known formats ({', '.join(FORMATS)}); "
+                "name it with --format, or give each tool a 'name'"
+            )
+    usual = certain or "native"
+
+    def parse(record: Mapping[str, Any], source: str) -> Tool:
+        return PARSERS[sniff_record(record) or usual](record, source)
+
+    return chain(seen, records), parse
 
 
 _SNIFFED_RECORDS = 20
-
-
-def _chained(first: list[Record], rest: Iterator[Record]) -> Iterator[Record]:
-    yield from first
-    yield from rest

@@ -13,22 +13,28 @@ from mtrb.formats.schema import prune
 from mtrb.identifiers import make_tool_id
 from mtrb.types import Tool
 
-_TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
+# The tags that occur; anything else in angle brackets is a placeholder, such as <account-id>.
+_TAG = re.compile(
+    r"</?(?:p|code|a|li|i|b|ul|note|important|dd|dt|dl|ol|zonbook|xhtml|u|pre|em|link|accessibility|strong|br|iframe"
+    r"|replaceable|fullname|h[1-6]|table|tr|td|th|div|span)(?: [^<>]*)?/?>",
+    re.IGNORECASE,
+)
 _BREAK = re.compile(r"<(?:/p|/li|br ?/?|/note|/important)>", re.IGNORECASE)
-# A few documentations were escaped twice; other things in angle brackets, once decoded, are placeholders.
-_ESCAPED_TAG = re.compile(r"</?(?:p|ul|ol|li|b|i|a|code|note|important|br)(?: [^<>]*)?>", re.IGNORECASE)
 _MARKDOWN_LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
 _AWS_TYPES = {
     "structure": "object", "map": "object", "list": "array", "string": "string", "character": "string",
     "blob": "string", "timestamp": "string", "boolean": "boolean", "integer": "integer", "long": "integer",
     "float": "number", "double": "number", "bigdecimal": "number", "biginteger": "integer",
 }  # fmt: skip
+PINNED = {"botocore": "1.43.11", "google-api-python-client": "2.202.0"}
+"""The versions whose catalogues the figures are about; a test holds them to pyproject.toml."""
+
 _GOOGLE_KEYS = {"type", "description", "enum", "format", "pattern", "properties", "items", "additionalProperties"}
 
 
 def strip_markup(text: str) -> str:
     """Return documentation as plain text: tags and link targets out, entities decoded, blanks folded."""
-    text = _ESCAPED_TAG.sub(" ", html.unescape(_TAG.sub(" ", _BREAK.sub("\n", text))))
+    text = _TAG.sub(" ", html.unescape(_TAG.sub(" ", _BREAK.sub("\n", text))))  # some are escaped twice
     text = _MARKDOWN_LINK.sub(r"\1", text)
     lines = (" ".join(line.split()) for line in text.splitlines())
     return re.sub(r" ([.,;:)])", r"\1", "\n".join(line for line in lines if line))
@@ -137,5 +143,6 @@ def _require(module: str, package: str) -> ModuleType:
         return import_module(module)
     except ImportError:
         raise MissingDependencyError(
-            f"this catalogue is read from the package {package}, which is not installed; pip install 'qta[catalogues]'"
+            f"this catalogue is read from the package {package}, which is not installed; "
+            f"`make install`, or pip install {package}=={PINNED[package]}"
         ) from None

@@ -5,6 +5,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import orjson
+
 from mtrb.formats.schema import check_schema, normalise_parameters
 from mtrb.identifiers import clean_tool_id, make_tool_id
 from mtrb.types import Tool
@@ -29,10 +31,7 @@ def tool_from(
     description = _text(record, "description")
     if not isinstance(tags, list | tuple) or not all(isinstance(tag, str) for tag in tags):
         raise ValueError("tags must be a list of texts")
-    try:
-        json.dumps([name, description, parameters, tags, source, tool_id], ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        raise ValueError("the text holds half of a surrogate pair, which is not valid Unicode") from None
+    parameters = _as_stored(name, description, parameters, tags, source, tool_id)
     return Tool(
         tool_id=tool_id or make_tool_id(source, name),
         name=name,
@@ -41,6 +40,17 @@ def tool_from(
         tags=tuple(tags),
         source=source,
     )
+
+
+def _as_stored(name: str, description: str, parameters: dict[str, Any], *others: Any) -> dict[str, Any]:
+    """Return the parameters as they will be read from an index; numbers beyond 64 bits become floats there."""
+    try:
+        stored: dict[str, Any] = orjson.loads(json.dumps([parameters, name, description, *others]))[0]
+    except (TypeError, ValueError) as error:
+        surrogate = "surrogate" in str(error)
+        reason = "the text holds half of a surrogate pair, which is not valid Unicode" if surrogate else str(error)
+        raise ValueError(f"cannot be written as JSON: {reason}") from None
+    return stored
 
 
 def _text(record: Mapping[str, Any], key: str, limit: int | None = None) -> str:
@@ -71,18 +81,23 @@ def parse_native(record: Mapping[str, Any], source: str) -> Tool:
 
 
 def parse_openai(record: Mapping[str, Any], source: str) -> Tool:
-    """Read an OpenAI tool: Chat (`function` inside) or Responses (flat).
+    """Read an OpenAI tool: Chat (`function` or `custom` inside) or Responses (flat).
+
+    A custom tool takes a free text, which becomes its one parameter `input`.
 
     Raises:
         ValueError: the record does not hold a function.
     """
     kind = record.get("type", "function")
-    if kind != "function":
+    if kind not in ("function", "custom"):
         raise ValueError(f"a tool of type {kind!r} is hosted by the vendor and has nothing to retrieve by")
-    function = record.get("function", record)
+    function = record.get(kind, record)
     if not isinstance(function, Mapping):
-        raise ValueError("'function' must be an object")
-    return tool_from(function, source, check_schema(function.get("parameters")))
+        raise ValueError(f"{kind!r} must be an object")
+    return tool_from(function, source, _FREE_TEXT if kind == "custom" else check_schema(function.get("parameters")))
+
+
+_FREE_TEXT = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
 
 
 def parse_anthropic(record: Mapping[str, Any], source: str) -> Tool:
@@ -123,16 +138,16 @@ PARSERS: dict[str, Callable[[Mapping[str, Any], str], Tool]] = {
 
 
 def sniff_record(record: object) -> str | None:
-    """Return the format one record is in, or None when it resembles none."""
+    """Return the format that one record is certainly in, or None: a name alone may stand in any."""
     if not isinstance(record, Mapping):
         return None
     if "inputSchema" in record:
         return "mcp"
     if "input_schema" in record:
         return "anthropic"
-    if record.get("type") in ("function", "namespace") or isinstance(record.get("function"), Mapping):
+    if record.get("type") in ("function", "custom", "namespace") or isinstance(record.get("function"), Mapping):
         return "openai"
-    return "native" if "name" in record else None
+    return None
 
 
 def records_of(document: Any, where: str, source: str) -> Iterator[Record]:
@@ -163,7 +178,7 @@ def records_of(document: Any, where: str, source: str) -> Iterator[Record]:
     elif isinstance(document, Mapping) and document and all(_holds_tools(value) for value in document.values()):
         for server, value in document.items():
             yield from records_of(value, f"{where}, server {server!r}", str(server))
-    elif sniff_record(document):
+    elif isinstance(document, Mapping) and ("name" in document or sniff_record(document)):
         yield f"{where}, record 1", document, source
     else:
         raise ValueError("holds no tools: expected a list of tools, an object with 'tools', or a map of MCP servers")

@@ -25,10 +25,17 @@ def is_openapi(document: object) -> bool:
     return isinstance(document, Mapping) and ("openapi" in document or "swagger" in document)
 
 
-def operations(document: Any, where: str, source: str) -> Iterator[Record]:
-    """Yield each operation with its path's shared parameters, references resolved lazily.
+def api_title(document: Mapping[str, Any]) -> str:
+    """Return a document's title as a slug, so that ids stay the same when a file is renamed; "" without one."""
+    info = document.get("info")
+    title = info.get("title") if isinstance(info, Mapping) else None
+    return re.sub(r"\W+", "-", str(title or "").lower()).strip("-")
 
-    The source is the document's title, as a slug, so that ids stay the same when a file is renamed.
+
+def operations(document: Any, where: str, source: str) -> Iterator[Record]:
+    """Yield each operation under `paths` with its path's shared parameters, references resolved lazily.
+
+    Webhooks are calls that the service makes, not tools, and are left alone.
 
     Raises:
         ValueError: the document is no supported OpenAPI, or has no paths.
@@ -36,23 +43,24 @@ def operations(document: Any, where: str, source: str) -> Iterator[Record]:
     version = str(document.get("openapi") or document.get("swagger"))
     if not re.match(r"(2|3)\.", version + "."):
         raise ValueError(f"OpenAPI version {version!r} is not supported; expected 2.x or 3.x")
-    resolved: Any = jsonref.replace_refs(document, loader=_refuse_remote)
-    info, paths = resolved.get("info"), resolved.get("paths")
+    paths = _resolved(jsonref.replace_refs(document, loader=_refuse_remote).get("paths"))
     if not isinstance(paths, Mapping):
         raise ValueError("an OpenAPI document needs an object 'paths'")
-    title = info.get("title") if isinstance(info, Mapping) else None
-    source = re.sub(r"\W+", "-", str(title).lower()).strip("-") or source if title else source
-    for path, item in paths.items():
+    for path in paths:
         if str(path).startswith("x-"):
             continue
+        try:
+            item = _resolved(paths[path])
+        except ValueError as error:
+            item = error
         if not isinstance(item, Mapping):
             yield f"{where}, path {path}", item, source
             continue
         for method in _METHODS:
             if method in item:
                 name = f"{method.upper()} {path}"
-                shared = item.get("parameters", [])
-                yield f"{where}, operation {name}", {"name": name, "shared": shared, "operation": item[method]}, source
+                record = {"name": name, "shared": item.get("parameters", []), "operation": item[method]}
+                yield f"{where}, operation {name}", record, source
 
 
 def parse_operation(record: Mapping[str, Any], source: str) -> Tool:
@@ -61,27 +69,47 @@ def parse_operation(record: Mapping[str, Any], source: str) -> Tool:
     Raises:
         ValueError: the operation is malformed, or refers to something that is not in the document.
     """
-    operation = record.get("operation")
+    try:
+        return _operation_tool(_resolved(record["operation"]), record, source)
+    except jsonref.JsonRefError as error:
+        raise _unresolved(error) from None
+
+
+def _operation_tool(operation: Any, record: Mapping[str, Any], source: str) -> Tool:
     if not isinstance(operation, Mapping):
         raise ValueError("an operation must be an object")
-    try:
-        texts = [operation.get("summary"), operation.get("description")]
-        parameters = _parameters(operation, record["shared"])
-    except jsonref.JsonRefError as error:
-        raise ValueError(f"cannot resolve the reference {error.uri!r}: {error.cause or error.message}") from None
+    texts = [operation.get("summary"), operation.get("description")]
     said = [text.strip() for text in texts if isinstance(text, str) and text.strip()]
-    description = "\n".join(dict.fromkeys(said))
     operation_id = operation.get("operationId")
     if operation_id is not None and not isinstance(operation_id, str):
         raise ValueError("operationId must be a text")
-    named = {"name": (operation_id or "").strip() or record["name"], "description": description}
-    tags = [str(tag) for tag in operation.get("tags") or ()]
-    return tool_from(named, source, check_schema(parameters), tags=tags)
+    name = (operation_id or "").strip() or record["name"]
+    named = {"name": name, "description": "\n".join(dict.fromkeys(said))}
+    return tool_from(
+        named, source, check_schema(_parameters(operation, record["shared"])), tags=operation.get("tags") or ()
+    )
+
+
+def _resolved(node: Any) -> Any:
+    """Return what a reference stands for; anything else as it is.
+
+    Raises:
+        ValueError: it stands for nothing that is in the document.
+    """
+    try:
+        return node.__subject__ if isinstance(node, jsonref.JsonRef) else node
+    except jsonref.JsonRefError as error:
+        raise _unresolved(error) from None
+
+
+def _unresolved(error: jsonref.JsonRefError) -> ValueError:
+    return ValueError(f"cannot resolve the reference {error.uri!r}: {error.cause or error.message}")
 
 
 def _parameters(operation: Mapping[str, Any], shared: Any) -> dict[str, Any]:
     properties: dict[str, Any] = {}
     required: list[str] = []
+    places: dict[str, str] = {}
     # An operation's own parameter replaces the path's of the same name.
     for parameter in [*_objects(shared, "parameters"), *_objects(operation.get("parameters"), "parameters")]:
         name = parameter.get("name")
@@ -91,6 +119,9 @@ def _parameters(operation: Mapping[str, Any], shared: Any) -> dict[str, Any]:
         if parameter.get("in") == "body":
             _add_body(schema, bool(parameter.get("required")), properties, required)
             continue
+        place = str(parameter.get("in"))
+        if places.setdefault(name, place) != place:
+            name = f"{place}_{name}"  # e.g. an id in the path and another in the query
         properties[name] = _clean(schema, parameter.get("description"))
         if parameter.get("required") is True and name not in required:
             required.append(name)
@@ -124,21 +155,17 @@ def _add_body(schema: Any, needed: bool, properties: dict[str, Any], required: l
     fields = cleaned.get("properties")
     if cleaned.get("type", "object") == "object" and isinstance(fields, dict) and not fields.keys() & properties.keys():
         properties.update(fields)
-        required.extend(name for name in cleaned.get("required", ()) if needed and name in fields)
+        required.extend(name for name in cleaned.get("required", ()) if needed and str(name) in fields)
     else:
         properties["body"] = cleaned
         required.extend(["body"] * needed)
 
 
 def _clean(schema: Any, description: Any = None) -> dict[str, Any]:
-    cleaned: dict[str, Any] = _to_json_schema(prune(schema, _subject))
+    cleaned: dict[str, Any] = _to_json_schema(prune(schema, _resolved))
     if isinstance(description, str) and description.strip():
         cleaned["description"] = description.strip()
     return cleaned
-
-
-def _subject(node: object) -> object:
-    return node.__subject__ if isinstance(node, jsonref.JsonRef) else node
 
 
 def _to_json_schema(schema: Any) -> Any:

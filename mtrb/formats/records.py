@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +25,7 @@ def is_json_lines(path: Path) -> bool:
     if suffix in _LINE_SUFFIXES or suffix in _YAML_SUFFIXES:
         return suffix in _LINE_SUFFIXES
     with _open(path) as file:
-        lines = [file.readline(MAX_LINE_BYTES).strip() for _ in range(2)]
+        lines = [_checked(path, lambda: file.readline(MAX_LINE_BYTES)).strip() for _ in range(2)]
     return all(line.startswith(b"{") and line.endswith(b"}") for line in lines if line) and bool(lines[1])
 
 
@@ -124,18 +125,59 @@ def _parse_yaml(text: str) -> Any:
     import yaml
 
     class Loader(yaml.CSafeLoader):
-        """Read dates as text: tool descriptions are JSON, which has no dates."""
+        """Read plain words as JSON would (YAML 1.2): dates and `no` and `on` are texts."""
 
-        yaml_implicit_resolvers = {  # noqa: RUF012 (as the base class has it)
-            first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-            for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
-        }
+        yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 (as the base class)
 
+    for tag, pattern, first in _YAML_WORDS:
+        Loader.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(f"^(?:{pattern})$"), list(first))
     try:
-        return yaml.load(text, Loader)  # noqa: S506 (a SafeLoader)
+        return _as_json(yaml.load(text, Loader), {})  # noqa: S506 (a SafeLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         return ValueError(f"neither valid JSON nor valid YAML: {getattr(error, 'problem', error)}{place}")
     except (RecursionError, ValueError) as error:
         return ValueError("nested too deeply" if isinstance(error, RecursionError) else f"not valid YAML: {error}")
+
+
+_YAML_WORDS = [
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("int", r"[-+]?(0|[1-9][0-9]*)|0x[0-9a-fA-F]+", "-+0123456789"),
+    ("float", r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?", "-+.0123456789"),
+    ("merge", "<<", "<"),
+]
+
+_MAX_VALUES = 5_000_000
+
+
+def _as_json(node: Any, sizes: dict[int, tuple[Any, int]]) -> Any:
+    """Return a YAML value as JSON has it, keys as texts; anchors must not multiply it beyond measure.
+
+    Args:
+        node: what the parser made; a node with several aliases is one object.
+        sizes: by identity of a node, its copy and how many values that is; 0 while it is being made.
+
+    Raises:
+        ValueError: a node holds itself, or all aliases together make too many values.
+    """
+    if not isinstance(node, dict | list):
+        return node
+    if id(node) in sizes:
+        if not sizes[id(node)][1]:
+            raise ValueError("an anchor holds itself")
+        return sizes[id(node)][0]
+    sizes[id(node)] = (node, 0)
+    children = node.values() if isinstance(node, dict) else node
+    copies = [_as_json(child, sizes) for child in children]
+    size = 1 + sum(sizes[id(child)][1] if id(child) in sizes else 1 for child in children)
+    if size > _MAX_VALUES:
+        raise ValueError(f"its aliases make more than {_MAX_VALUES:,} values")
+    copy = dict(zip(map(_key, node), copies, strict=True)) if isinstance(node, dict) else copies
+    sizes[id(node)] = (copy, size)
+    return copy
+
+
+def _key(key: Any) -> str:
+    return key if isinstance(key, str) else json.dumps(key)

@@ -10,6 +10,7 @@ import pytest
 
 from mtrb.formats import records
 
+LAUGH = "x0: &x0 [a, b]\n" + "".join(f"x{n}: &x{n} [{', '.join([f'*x{n - 1}'] * 10)}]\n" for n in range(1, 12))
 DEEP = "[" * 100_000
 GOOD = {"name": "good", "description": "fine"}
 API: dict[str, Any] = {"openapi": "3.1.0", "info": {"title": "t", "version": "1"}, "paths": {}}
@@ -97,6 +98,16 @@ CASES: dict[str, tuple[str, object, list[str]]] = {
     "openapi file reference": ("t.json", operation(requestBody={"$ref": "file:///etc/passwd"}), ["GET /x", "within the document"]),
     "openapi reference to itself": ("t.json", {**operation(parameters=[{"$ref": "#/components/parameters/A"}]), "components": {"parameters": {"A": {"$ref": "#/components/parameters/A"}}}}, ["GET /x"]),
     "openapi operationId twice": ("t.json", {**API, "paths": {"/x": {"get": {"operationId": "a"}, "put": {"operationId": "a"}}}}, ["PUT /x", "already taken", "GET /x"]),
+    "openapi in several files": ("t.json", {**API, "paths": {"/x": {"$ref": "./x.yaml"}}}, ["path /x", "within the document"]),
+    "openapi operation in another file": ("t.json", {**API, "paths": {"/x": {"get": {"$ref": "./x.yaml"}}}}, ["GET /x", "within the document"]),
+    "openapi path is itself": ("t.json", {**API, "paths": {"/x": {"$ref": "#/paths/~1x"}}}, ["path /x", "cannot resolve"]),
+    "openapi tags are a text": ("t.json", operation(tags="pets"), ["GET /x", "tags must be a list"]),
+    "openapi tags are a number": ("t.json", operation(tags=5), ["GET /x", "tags must be a list"]),
+    "yaml anchor that holds itself": ("t.yaml", "openapi: 3.0.0\ninfo: {}\npaths: &a\n  /x: *a\n", ["t.yaml", "an anchor holds itself"]),
+    "yaml aliases without end": ("t.yaml", LAUGH, ["t.yaml", "aliases make more than"]),
+    "yaml bytes": ("t.yaml", "- name: x\n  parameters: {type: object, default: !!binary aGk=}\n", ["record 1", "bytes"]),
+    "truncated json.gz": ("t.json.gz", gzip.compress(json.dumps([GOOD] * 500).encode())[:-20], ["truncated"]),
+    "anthropic list that begins with a hosted tool": ("t.json", [{"type": "bash_20250124", "name": "bash"}, {"name": "a", "input_schema": {}}], ["record 1", "hosted"]),
     "openapi bad type": ("t.json", operation(parameters=[{"name": "a", "in": "query", "schema": {"type": "whole"}}]), ["GET /x", "whole"]),
 }  # fmt: skip
 

@@ -64,6 +64,7 @@ def test_no_markup_and_only_valid_schemas_are_left(aws: Toolset, google: Toolset
         ('See <a href="https://x">the guide</a>.', "See the guide."),
         ("See [the guide](https://x/y).", "See the guide."),
         ("a < b and c > d", "a < b and c > d"),
+        ("Such as //<trust_domain>/ns/<namespace>.", "Such as //<trust_domain>/ns/<namespace>."),
         ("", ""),
     ],
 )

@@ -236,3 +236,74 @@ def test_skipping_lists_what_is_left_out(tmp_path: Path) -> None:
         ("name is missing", "already taken", "must be an object", "banana", "not valid JSON"), skipped, strict=True
     ):
         assert reason in entry.reason
+
+
+def test_a_hosted_tool_does_not_hide_what_the_others_are(tmp_path: Path) -> None:
+    tools = [{"type": "bash_20250124", "name": "bash"}, {**WEATHER, "input_schema": SCHEMA}]
+    skipped: list[Skipped] = []
+    [tool] = read_tools([write(tmp_path / "t.json", {"tools": tools})], skipped=skipped)
+    assert tool.parameters == SCHEMA
+    assert "hosted by the vendor" in skipped[0].reason
+
+
+def test_formats_may_be_mixed(tmp_path: Path) -> None:
+    tools = [
+        {"type": "custom", "name": "run_code", "description": "Run Python."},
+        {"type": "function", "function": {"name": "b", "parameters": SCHEMA}},
+        {"name": "c", "inputSchema": SCHEMA},
+    ]
+    custom, chat, mcp = read_tools([write(tmp_path / "t.json", tools)])
+    assert list(custom.parameters["properties"]) == ["input"]
+    assert chat.parameters == mcp.parameters == SCHEMA
+
+
+def test_numbers_beyond_64_bits_are_kept_as_floats(tmp_path: Path) -> None:
+    schema = {"type": "object", "properties": {"value": {"type": "integer", "maximum": 2**256 - 1}}}
+    [tool] = read_tools([write(tmp_path / "t.jsonl", {"name": "pay", "parameters": schema})])
+    assert tool.parameters["properties"]["value"]["maximum"] == float(2**256 - 1)
+
+
+def test_plain_words_in_yaml_are_read_as_json_would(tmp_path: Path) -> None:
+    text = """
+openapi: 3.1.0
+info: {title: on}
+paths:
+  /x:
+    get:
+      parameters:
+        - {name: on, in: query, schema: {type: string, enum: [no, yes, 2020-01-01, 010, 12:30]}}
+        - {name: n, in: query, schema: {type: integer, default: 5, maximum: 1.5e3}}
+        - $ref: "#/components/responses/200/x-parameter"
+components: {responses: {200: {x-parameter: {name: y, in: query, schema: {type: boolean, default: true}}}}}
+"""
+    [tool] = read_tools([write(tmp_path / "t.yaml", text)])
+    properties = tool.parameters["properties"]
+    assert properties["on"]["enum"] == ["no", "yes", "2020-01-01", "010", "12:30"]
+    assert (properties["n"]["default"], properties["n"]["maximum"]) == (5, 1500.0)
+    assert properties["y"]["default"] is True
+
+
+def test_a_parameter_in_two_places_is_two(tmp_path: Path) -> None:
+    parameters = [
+        {"name": "id", "in": "path", "required": True, "schema": {"type": "integer"}},
+        {"name": "id", "in": "query", "schema": {"type": "string"}},
+    ]
+    api = {"openapi": "3.0.0", "paths": {"/x/{id}": {"get": {"parameters": parameters}}}}
+    [tool] = read_tools([write(tmp_path / "t.json", api)])
+    assert {name: child["type"] for name, child in tool.parameters["properties"].items()} == {
+        "id": "integer",
+        "query_id": "string",
+    }
+
+
+def test_files_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    for folder in ("gh", "jira"):
+        (tmp_path / folder).mkdir()
+        write(tmp_path / folder / "tools.json", [WEATHER])
+    paths = [str(tmp_path / folder / "tools.json") for folder in ("gh", "jira")]
+    with pytest.raises(InputError, match="told apart as NAME=PATH"):
+        list(read_tools(paths))
+    named = [f"{name}={path}" for name, path in zip(("github", "jira"), paths, strict=True)]
+    assert [tool.tool_id for tool in read_tools(named)] == ["github/get_weather", "jira/get_weather"]
+    api = write(tmp_path / "api.json", {"openapi": "3.0.0", "info": {"title": "API"}, "paths": {"/x": {"get": {}}}})
+    assert [tool.source for tool in read_tools([api, f"mine={api}"])] == ["api", "mine"]

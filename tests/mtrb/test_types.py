@@ -84,3 +84,19 @@ def test_the_fingerprint_knows_content_and_order() -> None:
 def test_rewriting_keeps_the_first_text() -> None:
     query = Query("1", "raw").rewritten("once").rewritten("twice")
     assert (query.text, query.original) == ("twice", "raw")
+
+
+def test_parameters_behind_references_and_alternatives_are_read() -> None:
+    schema = {
+        "type": "object",
+        "$defs": {"Address": {"type": "object", "properties": {"zip": {"description": "Postal code."}}}},
+        "properties": {
+            "to": {"$ref": "#/$defs/Address"},
+            "by": {"anyOf": [{"properties": {"truck": {}}}, {"properties": {"ship": {}}}]},
+        },
+        "allOf": [{"properties": {"weight": {"description": "In grams."}}}],
+    }
+    words = Tool("a", "send", parameters=schema).full_text().split()
+    assert {"zip", "Postal", "truck", "ship", "weight", "grams."} <= set(words)
+    schema["$defs"]["Address"]["properties"]["inner"] = {"$ref": "#/$defs/Address"}  # type: ignore[index]
+    assert "zip" in Tool("a", "send", parameters=schema).full_text()

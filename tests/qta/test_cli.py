@@ -141,15 +141,37 @@ def test_failing_under_a_floor(cli: Command, tools: Path, queries: Path) -> None
     assert "Sufficiency@5" in finished.out, "the tables are shown all the same"
 
 
+def test_what_is_left_out_cannot_pass(cli: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MTRB_HOME", "/nowhere")
+    finished = cli("eval", "sample", "public/bfcl", "--system", "bm25", "--fail-under", "Recall@100=0.01")
+    assert finished.status == 1
+    assert "public/bfcl was left out" in finished.err
+
+
+def test_further_measures(cli: Command, tools: Path, queries: Path) -> None:
+    finished = cli(
+        "eval", "--tools", tools, "--queries", queries, "--measure", "MRR", "--measure", "Recall@3", "--k", 2
+    )
+    assert finished.out.splitlines()[2].split()[1:5] == ["Sufficiency@2", "nDCG@2", "MRR", "Recall@3"]
+
+
 def test_run_files_scored_again_give_the_same_figures(cli: Command, tmp_path: Path) -> None:
     cli(
         *("eval", "sample", "--split", "validation", "--system", "hybrid", "--system", "bm25"),
-        *("--runs", tmp_path / "runs", "--json", tmp_path / "r.json"),
+        *("--measure", "MRR", "--runs", tmp_path / "runs", "--json", tmp_path / "r.json"),
     )
     for row in json.loads((tmp_path / "r.json").read_text())["rows"]:
         run = tmp_path / "runs" / f"sample-validation-{row['system']}.run"
         done = subprocess.run(
-            [sys.executable, "-m", "eval", "sample/validation", run, *row["measures"], "--json"],
+            [
+                sys.executable,
+                "-m",
+                "eval",
+                tmp_path / "runs" / "sample-validation.qrels",
+                run,
+                *row["measures"],
+                "--json",
+            ],
             capture_output=True,
             text=True,
             check=True,
@@ -168,7 +190,14 @@ def test_a_dataset_that_is_absent_is_left_out_with_the_reason(cli: Command, monk
     assert "$MTRB_HOME/../../bfcl does not exist" in finished.err
 
 
+def test_golden_tools_by_a_wrong_id_get_a_hint(cli: Command, tools: Path, tmp_path: Path) -> None:
+    queries = write_lines(tmp_path / "q.jsonl", [{"query": "x", "tools": ["get_weather"]}])
+    finished = cli("eval", "--tools", tools, "--queries", queries)
+    assert "did you mean 'own/get_weather'?" in refusal(finished)
+
+
 def test_version_and_help(cli: Command) -> None:
+    assert "Commands:\n  eval " in cli().out
     assert cli("--version").out == f"qta, version {package.__version__}\n"
     for command in ("index", "retrieve", "eval"):
         assert cli(command, "--help").out.startswith(f"Usage: qta {command}")
@@ -189,6 +218,11 @@ def test_serve_shows_the_help_of_the_service(qta: Command) -> None:
         (["index", "sample:", "--format", "xml", "--out", "{tmp}/i"], "'xml' is not one of"),
         (["index", "sample:", "--out", "{tmp}/file"], "is a file"),
         (["retrieve", "x", "--index", "{tmp}/nothing"], "no index; make one with `qta index"),
+        (["index", "{tmp}/file", "--out", "{tmp}/i", "--report", "{tmp}/file"], "is one of the catalogues"),
+        (["retrieve", "a\udcff", "--index", "{tmp}"], "not valid UTF-8"),
+        (["eval", "sample", "--per-query"], "give --json FILE too"),
+        (["eval", "sample", "--measure", "Beauty@5"], "Beauty"),
+        (["eval", "mtrb/restbench", "--split", "validation"], "has no split 'validation'"),
         (["retrieve", " ", "--index", "{tmp}"], "the request is empty"),
         (["retrieve", "x", "--index", "{tmp}", "-k", "0"], "0 is not in the range 1<=x<=100"),
         (["retrieve", "x", "--index", "{tmp}", "-k", "many"], "not a valid integer"),

@@ -6,8 +6,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +101,10 @@ def test_a_damaged_file_is_refused(folder: Path, encoder: Encoder, damage: str) 
         ({"text": "name only"}, "made with text 'name only'"),
         ({"tools": 7}, "holds 258 tools and 258 vectors, not 7"),
         ({"surprise": 1}, "no manifest of an index"),
+        ({"build": "../elsewhere"}, "no manifest of an index"),
+        ({"build": 5}, "no manifest of an index"),
+        ({"sha256": []}, "no manifest of an index"),
+        ({"sha256": {}}, "missing or damaged"),
     ],
 )
 def test_a_foreign_index_is_refused(folder: Path, encoder: Encoder, changes: dict[str, Any], message: str) -> None:
@@ -124,11 +130,36 @@ def test_no_index_is_said_so(tmp_path: Path, encoder: Encoder) -> None:
 
 def test_a_folder_with_other_things_is_not_touched(tmp_path: Path, encoder: Encoder) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(InputError, match="is not empty and holds no index"):
+    with pytest.raises(InputError, match=r"holds something else than an index \(thesis.txt\)"):
         build_index(tools(3), tmp_path, encoder)
     with pytest.raises(InputError, match="is a file"):
         build_index(tools(3), tmp_path / "thesis.txt", encoder)
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_manifest_of_something_else_is_not_touched(tmp_path: Path, folder: Path, encoder: Encoder) -> None:
+    extension = tmp_path / "extension"
+    (extension / "src").mkdir(parents=True)
+    (extension / "manifest.json").write_text('{"manifest_version": 3}')
+    with pytest.raises(InputError, match="holds something else"):
+        build_index(tools(3), extension, encoder)
+    (extension / "src").rmdir()
+    with pytest.raises(InputError, match=r"something else than an index \(manifest.json\)"):
+        build_index(tools(3), extension, encoder)
+    (folder / "notes.md").write_text("keep me")
+    with pytest.raises(InputError, match=r"notes\.md"):
+        build_index(tools(3), folder, encoder)
+
+
+def test_a_damaged_index_can_be_built_again(folder: Path, encoder: Encoder) -> None:
+    (folder / "manifest.json").write_text("{")
+    build_index(tools(3), folder, encoder)
+    assert len(load_index(folder, encoder).ids) == 3
+
+
+def test_a_folder_that_cannot_be_written_is_said_so(encoder: Encoder) -> None:
+    with pytest.raises(ArtefactError, match="/proc/index: cannot be written"):
+        build_index(tools(3), Path("/proc/index"), encoder)
 
 
 def test_no_tools_make_no_index(tmp_path: Path, encoder: Encoder) -> None:
@@ -235,6 +266,26 @@ def test_a_kill_at_any_moment_leaves_the_old_index_or_the_new(tmp_path: Path, en
     build_index(catalogues[0], folder, encoder)
     left = {path.name for path in folder.iterdir()}
     assert left <= {"manifest.json", ".lock", read_manifest(folder).build}, "remains of killed builds"
+
+
+def test_a_reader_finds_an_index_while_it_is_replaced_all_the_time(tmp_path: Path, encoder: Encoder) -> None:
+    catalogues = [tools(5, "old thing {n}"), tools(6, "new thing {n}")]
+    build_index(catalogues[0], tmp_path / "index", encoder)
+    done = threading.Event()
+
+    def read() -> int:
+        reads = 0
+        while not done.is_set():
+            assert len(load_index(tmp_path / "index", encoder).ids) in (5, 6)
+            reads += 1
+        return reads
+
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(read)
+        for turn in range(1, 20):
+            build_index(catalogues[turn % 2], tmp_path / "index", encoder)
+        done.set()
+        assert reading.result(30) > 10
 
 
 def test_a_reader_keeps_its_index_while_it_is_replaced(tmp_path: Path, encoder: Encoder) -> None:

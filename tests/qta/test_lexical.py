@@ -63,11 +63,6 @@ def test_a_tool_without_words_has_its_row() -> None:
     assert LexicalIndex.build(["", "word"], str.split).scores(["word"]).tolist()[0] == 0
 
 
-def test_document_frequencies() -> None:
-    index = LexicalIndex.build(["a b", "b", "b c"], str.split)
-    assert [index.document_frequency(word) for word in "abcd"] == [1, 3, 1, 0]
-
-
 def test_saving_and_loading(tmp_path: Path) -> None:
     bench = load("sample")
     index = LexicalIndex.build([lexical_text(tool) for tool in bench.toolset])

@@ -141,8 +141,14 @@ CLOUD = [
         ("GET /movie/{id}/credits for Titanic", "api/GET%20/movie/%7Bid%7D/credits"),
         ("GET  /movie/{id}, please", "api/GET%20/movie/%7Bid%7D"),
         ("api/GET%20/movie/%7Bid%7D", "api/GET%20/movie/%7Bid%7D"),
-        ("use timeport to find users of the system", "p/timeport"),
-        ("查天气 find users of the system", "n/查天气"),
+        ("use `timeport` to find users of the system", "p/timeport"),
+        ("with the weather tool, find users of the system", "w/weather"),
+        ("weather(city) for a bad alarm", "w/weather"),
+        ("alarm", "w/alarm"),
+        ("「查天气」find users of the system", "n/查天气"),
+        ("find_peopleでバケットにタグを付けて", "x/find_people"),
+        ("find_people를 써서 버킷", "x/find_people"),
+        ("please TagResource my bucket of find people", "s3/TagResource"),
         ("lambda/TagResource on a bucket", "lambda/TagResource"),
     ],
 )
@@ -166,7 +172,8 @@ def test_tools_of_one_name_share_the_top_by_score(encoder: Encoder) -> None:
     ("text", "not_first"),
     [
         ("list users of the system", "x/list_users"),  # words, not the name
-        ("warn me of bad weather", "w/weather"),  # a word that other tools use too
+        ("warn me of bad weather", "w/weather"),
+        ("please stop the alarm of bad weather", "ec2/Stop"),
         ("I have 12 users", "9"),
         ("my_list_users_backup of people", None),
     ],

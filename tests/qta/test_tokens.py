@@ -1,7 +1,7 @@
 """Tokens: every script, identifiers, accents."""
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from qta.tokens import tokenize
@@ -50,5 +50,6 @@ def test_no_script_is_dropped(russian: str, other: str) -> None:
 
 @given(st.text(alphabet=st.characters(categories=["Lu", "Ll"], max_codepoint=0x17F), min_size=3))
 def test_case_does_not_matter_within_a_word(word: str) -> None:
+    assume(word.lower().capitalize().lower() == word.lower())  # not so for the Turkish dotless i
     # as a whole; the parts of camelCase are there besides
     assert tokenize(word.lower())[:1] == tokenize(word.lower().capitalize())[:1]

@@ -40,6 +40,7 @@ def send(server: Server, *parts: bytes, pause: float = 0) -> bytes:
 
 
 MALFORMED = {
+    "no address": (b"GET http://[bad HTTP/1.1\r\nHost: x\r\n\r\n", 400),
     "no HTTP": (b"hello\r\n\r\n", 400),
     "TLS": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),
     "header without colon": (b"GET /healthz HTTP/1.1\r\nHost x\r\n\r\n", 400),

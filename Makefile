@@ -20,7 +20,8 @@ QTA := $(PY) -m qta
 
 MTRB := mtrb/restbench mtrb/metatool mtrb/toolbench mtrb/toolbench-standin sample
 PUBLIC := $(addprefix public/,api-bank tooltalk toolalpaca seal-tools bfcl nestful toolselect mcpm-registry)
-SYSTEMS := $(addprefix --system ,random bm25-paper minilm bm25 dense dense-float32 hybrid)
+SYSTEMS := $(addprefix --system ,random bm25-paper minilm bm25 dense dense-float32 hybrid completed)
+TAUGHT := $(addprefix --system ,constant-suffix usage-prior qta-no-rewrite)
 
 .DEFAULT_GOAL := help
 .PHONY: help install serve index test lint format eval choices bench bench-servers encoder lock clean
@@ -50,7 +51,7 @@ format: $(FULL_ENV) ## Format the code
 	$(PY) -m ruff format .
 
 eval: $(FULL_ENV) ## Measure all systems on MTRB, the sample and the public test halves, into RESULTS
-	$(QTA) eval $(MTRB) $(SYSTEMS) --json $(RESULTS)/eval.json --markdown $(RESULTS)/eval.md \
+	$(QTA) eval $(MTRB) $(SYSTEMS) $(TAUGHT) --json $(RESULTS)/eval.json --markdown $(RESULTS)/eval.md \
 	  --plot $(RESULTS)/sufficiency.png
 	$(QTA) eval $(PUBLIC) $(SYSTEMS) --mean --baseline minilm --json $(RESULTS)/public.json \
 	  --markdown $(RESULTS)/public.md

@@ -18,11 +18,13 @@ from tqdm import tqdm
 from eval import Sufficiency, evaluate
 from mtrb.benchmarks import load
 from mtrb.benchmarks.public import NAMES
-from mtrb.types import Benchmark, ScoredTool, Tool
+from mtrb.types import Benchmark, Run, ScoredTool, Tool
 from qta.baselines import FloatDenseRetriever
+from qta.completion import CompletionRule
 from qta.encoder import Encoder
+from qta.index import ToolIndex, build_in_memory
 from qta.lexical import LexicalIndex, lexical_text
-from qta.retrievers import LEXICAL_WEIGHT, best
+from qta.retrievers import LEXICAL_WEIGHT, HybridRetriever, best
 from qta.tokens import tokenize
 
 S5, S10 = Sufficiency @ 5, Sufficiency @ 10
@@ -56,13 +58,24 @@ class Study:
         index = LexicalIndex.build([text(tool) for tool in self.bench.toolset], tokens)
         return np.stack([index.scores(tokens(query.text)) for query in self.bench.queries])
 
-    def measure(self, scores: Scores) -> dict[str, float]:
-        """Return Sufficiency of the rankings by these scores, ties as everywhere in catalogue order."""
+    @cached_property
+    def _index(self) -> ToolIndex:
+        return build_in_memory(self.bench.toolset, self._encoder)
+
+    def completed(self, rule: CompletionRule | None) -> Run:
+        """Return the rankings of the hybrid with completion."""
+        return HybridRetriever(self._index, self._encoder, completion=rule).retrieve(self.bench.queries, 10)
+
+    def ranked(self, scores: Scores) -> Run:
+        """Return the rankings by these scores, ties as everywhere in catalogue order."""
         ids = self.bench.toolset.ids
-        run = {
+        return {
             query.query_id: [ScoredTool(ids[at], float(row[at])) for at in best(row, 10)]
             for query, row in zip(self.bench.queries, scores, strict=True)
         }
+
+    def measure(self, run: Run) -> dict[str, float]:
+        """Return the Sufficiency of rankings."""
         result = evaluate(self.bench.qrels, run, [S5, S10])
         return {str(measure): result.mean(measure) for measure in (S5, S10)}
 
@@ -111,6 +124,16 @@ LEXICAL_TEXTS: dict[str, Callable[[Tool], str]] = {
 }
 
 
+def completions(study: Study) -> Iterator[tuple[str, str, Run]]:
+    """Yield the ways to bring providers of ids along."""
+    rules = [(10, lead, 0.05) for lead in (-0.03, -0.01, 0.0, 0.01, 0.03)]
+    rules += [(first, 0.01, 0.05) for first in (3, 5, 20)] + [(10, 0.01, strength) for strength in (0.0, 0.1)]
+    yield "completion", "none", study.completed(None)
+    for first, lead, strength in rules:
+        name = f"the first {first}, lead {lead}, strength {strength}"
+        yield "completion", name, study.completed(CompletionRule(first, lead, strength))
+
+
 def reciprocal_ranks(scores: Scores, constant: int) -> Scores:
     """Return 1 / (constant + rank) by row (Cormack et al. 2009)."""
     ranks = np.argsort(np.argsort(-scores, axis=1, kind="stable"), axis=1) + 1
@@ -150,7 +173,9 @@ def main(out: Path) -> None:
     for name in tqdm(NAMES, desc="sets"):
         study = Study(load(f"public/{name}", "validation"), encoder)
         for choice, variant, scores in variants(study):
-            choices.setdefault(choice, {}).setdefault(variant, {})[name] = study.measure(scores)
+            choices.setdefault(choice, {}).setdefault(variant, {})[name] = study.measure(study.ranked(scores))
+        for choice, variant, run in completions(study):
+            choices.setdefault(choice, {}).setdefault(variant, {})[name] = study.measure(run)
     out.mkdir(parents=True, exist_ok=True)
     (out / "validation.json").write_text(
         json.dumps({"command": "make choices", "choices": choices}, indent=1) + "\n", "utf-8"

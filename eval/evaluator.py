@@ -56,6 +56,19 @@ class EvalResult:
         return float((extreme.sum() + 1) / (RESAMPLES + 1))
 
 
+def average(results: Sequence[EvalResult]) -> EvalResult:
+    """Return each query's mean over several runs of one system, such as seeds or draws of its examples."""
+    first = results[0]
+    return EvalResult(
+        {
+            measure: {
+                query_id: float(np.mean([one.values[measure][query_id] for one in results])) for query_id in values
+            }
+            for measure, values in first.values.items()
+        }
+    )
+
+
 def evaluate(qrels: Qrels, run: Run, measures: Sequence[Measure]) -> EvalResult:
     """Score a run; a query of the qrels that the run lacks scores 0.
 

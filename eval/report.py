@@ -25,6 +25,7 @@ class Row:
     result: EvalResult
     measures: Sequence[Measure]
     p_values: Mapping[Measure, float] = field(default_factory=dict)
+    chosen: Sequence[Mapping[str, Any]] = ()  # what a system chose from its examples, for each draw of them
 
     def to_json(self, per_query: bool = False) -> dict[str, Any]:
         """Return the row as plain JSON; shares, not per cent."""
@@ -47,6 +48,8 @@ class Row:
             row["p"] = {str(measure): round(p, 4) for measure, p in self.p_values.items()}
         if bench.groups:
             row["groups"] = self._by_group()
+        if self.chosen:
+            row["chosen"] = list(self.chosen)
         if bench.note:
             row["note"] = bench.note
         if per_query:

@@ -1,8 +1,10 @@
 """Baselines: the paper's own rows, and the full-precision encoder that the served one is measured against."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,13 +75,22 @@ class FloatDenseRetriever:
         self._model = SentenceTransformer(str(folder), device="cpu")
         self._model.max_seq_length = max_tokens
         self._vectors = self._encode([text(tool) for tool in toolset])
+        self._prior = np.zeros(len(toolset), np.float32)
+
+    def with_prior(self, prior: Mapping[int, float]) -> Self:
+        """Return a retriever that raises tools whatever the request, by position."""
+        raised = copy(self)
+        raised._prior = np.zeros_like(self._prior)
+        for position, bonus in prior.items():
+            raised._prior[position] = bonus
+        return raised
 
     def _encode(self, texts: list[str]) -> NDArray[np.float32]:
         return np.asarray(self._model.encode(texts, normalize_embeddings=True, show_progress_bar=len(texts) > 1000))
 
     def scores(self, queries: Sequence[Query]) -> NDArray[np.float32]:
         """Return the cosine of each query (row) and tool (column)."""
-        return self._encode([query.text for query in queries]) @ self._vectors.T
+        return self._encode([query.text for query in queries]) @ self._vectors.T + self._prior
 
     def retrieve(self, queries: Sequence[Query], k: int) -> Run:
         """Rank by cosine."""

@@ -11,9 +11,7 @@ from mtrb.errors import MissingDependencyError, QTAError
 from qta import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from mtrb.types import Benchmark
+    from qta.evaluate import Task
 
 _FORMATS = ("native", "openai", "anthropic", "mcp", "openapi")
 _folder = click.Path(file_okay=False, path_type=Path)
@@ -110,7 +108,9 @@ def serve(arguments: tuple[str, ...]) -> None:
 @click.argument("datasets", nargs=-1)
 @click.option("--tools", help="A catalogue of your own, in any format of `qta index`.")
 @click.option("--queries", help="Its annotated requests: JSON Lines with id, query and tools.")
-@click.option("--system", "systems", multiple=True, default=("hybrid",), show_default=True, help="May be given again.")
+@click.option(
+    "--system", "systems", multiple=True, default=("completed",), show_default=True, help="May be given again."
+)
 @click.option(
     "--split", default="test", show_default=True, help="For a catalogue of your own: all, or what `split` says."
 )
@@ -154,9 +154,9 @@ def evaluate(
     measures = [measure @ k for measure in (Sufficiency, nDCG) for k in cutoffs]
     measures += [*map(_parse_measure, more), *(measure for measure, _ in bounds)]
     measures = list(dict.fromkeys(measures))
-    loaders = _loaders(datasets, tools, queries, split)
+    tasks = _tasks(datasets, tools, queries, split)
     command = "qta eval " + " ".join(map(_quoted, sys.argv[2:])) if sys.argv[1:2] == ["eval"] else "qta eval"
-    rows, left_out = run_evaluation(loaders, list(dict.fromkeys(systems)), measures, baseline, runs)
+    rows, left_out = run_evaluation(tasks, list(dict.fromkeys(systems)), measures, baseline, runs)
     report = Report(rows, left_out, command, versions(), mean)
     report.print()
     if json_file:
@@ -179,12 +179,11 @@ def evaluate(
     sys.exit(1 if below else 0)
 
 
-def _loaders(
-    datasets: tuple[str, ...], tools: str | None, queries: str | None, split: str
-) -> "list[tuple[str, Callable[[], Benchmark]]]":
+def _tasks(datasets: tuple[str, ...], tools: str | None, queries: str | None, split: str) -> "list[Task]":
     from functools import partial
 
-    from mtrb.benchmarks import DATASETS, load, load_files
+    from mtrb.benchmarks import DATASETS, load, load_examples, load_files
+    from qta.evaluate import Task
 
     if bool(tools) != bool(queries):
         raise click.UsageError("--tools and --queries go together")
@@ -193,11 +192,15 @@ def _loaders(
     if tools and queries:
         given = click.get_current_context().get_parameter_source("split")
         own_split = None if given == click.core.ParameterSource.DEFAULT or split == "all" else split
-        return [(queries, partial(load_files, tools, queries, own_split))]
+        examples = partial(load_files, tools, queries, "train")
+        return [Task(queries, partial(load_files, tools, queries, own_split), lambda: [examples()])]
     unknown = [dataset for dataset in datasets if dataset not in DATASETS]
     if unknown:
         raise click.UsageError(f"unknown dataset {unknown[0]!r}; known: {', '.join(DATASETS)}")
-    return [(dataset, partial(load, dataset, split)) for dataset in dict.fromkeys(datasets)]
+    return [
+        Task(dataset, partial(load, dataset, split), partial(load_examples, dataset))
+        for dataset in dict.fromkeys(datasets)
+    ]
 
 
 def _parse_measure(name: str) -> Any:

@@ -2,13 +2,15 @@
 
 import platform
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
-from eval.evaluator import EvalResult, evaluate
+from eval.evaluator import EvalResult, average, evaluate
 from eval.measures import Measure
 from eval.report import Row, plotted_measures
 from mtrb.errors import AbsentDataError, InputError, MissingDependencyError
@@ -16,16 +18,24 @@ from mtrb.runs import write_qrels, write_run
 from mtrb.types import Benchmark, Run
 from qta import __version__
 from qta.encoder import Encoder
-from qta.systems import Workbench, build_system, check_system
+from qta.examples import Examples
+from qta.systems import Taught, Workbench, build_system, check_system, learns
 
 _DEPTH = 100  # tools in every run, so that run files give the same figures wherever they are scored
 _LIBRARIES = ("numpy", "bm25s", "rank-bm25", "faiss-cpu", "onnxruntime", "sentence-transformers", "torch")
 
-Loader = Callable[[], Benchmark]
+
+@dataclass(frozen=True)
+class Task:
+    """A dataset to evaluate on: its name, and how its queries and annotated examples are loaded."""
+
+    name: str
+    load: Callable[[], Benchmark]
+    load_examples: Callable[[], list[Benchmark]] = lambda: []
 
 
 def run_evaluation(
-    datasets: Iterable[tuple[str, Loader]],
+    tasks: Iterable[Task],
     systems: Sequence[str],
     measures: Sequence[Measure],
     baseline: str | None = None,
@@ -33,15 +43,17 @@ def run_evaluation(
 ) -> tuple[list[Row], dict[str, str]]:
     """Run every system on every dataset; return the rows, and what was left out because its data is absent, and why.
 
+    A system that learns from annotated examples runs once for each draw of them; its row is the mean.
+
     Args:
-        datasets: a name and a loader each.
+        tasks: what to run on.
         systems: names of `qta.systems.SYSTEMS`.
         measures: what is reported.
         baseline: the system that p-values are computed against.
         runs: a folder for the run files.
 
     Raises:
-        InputError: a system is unknown, or no dataset could be loaded.
+        InputError: a system is unknown, no dataset could be loaded, or an example is among the queries.
     """
     for system in systems:
         check_system(system)
@@ -50,57 +62,74 @@ def run_evaluation(
     encoder = Encoder()
     rows: list[Row] = []
     left_out: dict[str, str] = {}
-    for name, load in datasets:
+    for task in tasks:
         try:
-            benchmark = load()
+            benchmark = task.load()
+            draws = _examples(task, benchmark) if any(map(learns, systems)) else []
         except AbsentDataError as error:
-            left_out[name] = str(error)
+            left_out[task.name] = str(error)
             continue
-        rows.extend(_dataset_rows(benchmark, systems, measures, encoder, baseline, runs, left_out))
+        results = {}
+        with tqdm(total=len(benchmark.toolset), desc=f"embed {task.name}", unit="tool", delay=2, leave=False) as bar:
+            bench = Workbench(benchmark.toolset, encoder, bar.update)
+            for system in systems:
+                try:
+                    results[system] = _run(system, bench, benchmark, draws, measures, runs)
+                except (MissingDependencyError, AbsentDataError) as error:
+                    left_out[f"{benchmark.dataset_id}, {system}"] = str(error)
+        rows += [one.row(benchmark, measures, results.get(baseline or "")) for one in results.values()]
     if not rows:
         raise InputError("nothing to evaluate: " + "; ".join(f"{name}: {why}" for name, why in left_out.items()))
     return rows, left_out
 
 
-def _dataset_rows(
+def _examples(task: Task, benchmark: Benchmark) -> list[Examples]:
+    drawn = task.load_examples()
+    asked = {query.text for query in benchmark.queries}
+    for query in (query for one in drawn for query in one.queries):
+        if query.text in asked:
+            raise InputError(f"{task.name}: the example {query.query_id!r} is also among the queries; choose a --split")
+    return [Examples.of(one, benchmark.toolset) for one in drawn]
+
+
+@dataclass(frozen=True)
+class _Result:
+    system: str
+    seconds: float
+    result: EvalResult
+    chosen: list[Mapping[str, Any]]
+
+    def row(self, benchmark: Benchmark, measures: Sequence[Measure], against: "_Result | None") -> Row:
+        p_values = {}
+        if against is not None and against.system != self.system:
+            p_values = {measure: self.result.p_value(measure, against.result) for measure in measures}
+        return Row(benchmark, self.system, self.seconds, self.result, measures, p_values, self.chosen)
+
+
+def _run(
+    system: str,
+    bench: Workbench,
     benchmark: Benchmark,
-    systems: Sequence[str],
+    draws: Sequence[Examples],
     measures: Sequence[Measure],
-    encoder: Encoder,
-    baseline: str | None,
     runs: Path | None,
-    left_out: dict[str, str],
-) -> list[Row]:
+) -> _Result:
+    if learns(system) and not draws:
+        raise AbsentDataError("it learns from annotated examples, and there are none")
     needed = list(dict.fromkeys([*measures, *plotted_measures()]))
     depth = max(_DEPTH, *(measure.cutoff or 0 for measure in needed))
-    results: dict[str, tuple[float, EvalResult]] = {}
-    with tqdm(
-        total=len(benchmark.toolset), desc=f"embed {benchmark.dataset_id}", unit="tool", delay=2, leave=False
-    ) as bar:
-        bench = Workbench(benchmark.toolset, encoder, bar.update)
-        for system in systems:
-            try:
-                retriever = build_system(system, bench)
-            except MissingDependencyError as error:
-                left_out[f"{benchmark.dataset_id}, {system}"] = str(error)
-                continue
-            start = time.perf_counter()
-            run = retriever.retrieve(benchmark.queries, depth)
-            results[system] = time.perf_counter() - start, evaluate(benchmark.qrels, run, needed)
-            if runs is not None:
-                _write_files(runs, benchmark, system, run)
-    against = results[baseline][1] if baseline in results else None
-    return [
-        Row(
-            benchmark,
-            system,
-            seconds,
-            result,
-            measures,
-            _p_values(result, against, measures) if system != baseline else {},
-        )
-        for system, (seconds, result) in results.items()
-    ]
+    seconds, results, chosen = 0.0, [], []
+    for number, examples in enumerate(draws if learns(system) else [None], start=1):
+        retriever = build_system(system, bench, examples)
+        start = time.perf_counter()
+        run = retriever.retrieve(benchmark.queries, depth)
+        seconds += time.perf_counter() - start
+        results.append(evaluate(benchmark.qrels, run, needed))
+        if isinstance(retriever, Taught):
+            chosen.append(retriever.chosen)
+        if runs is not None:
+            _write_files(runs, benchmark, system if number == 1 else f"{system}-draw-{number}", run)
+    return _Result(system, seconds / len(results), average(results), chosen)
 
 
 def _write_files(folder: Path, benchmark: Benchmark, system: str, run: Run) -> None:
@@ -108,10 +137,6 @@ def _write_files(folder: Path, benchmark: Benchmark, system: str, run: Run) -> N
     stem = f"{benchmark.dataset_id}-{benchmark.split}".replace("/", "-")
     write_qrels(folder / f"{stem}.qrels", benchmark.qrels)
     write_run(folder / f"{stem}-{system.replace(':', '-')}.run", run, tag=system)
-
-
-def _p_values(result: EvalResult, against: EvalResult | None, measures: Sequence[Measure]) -> dict[Measure, float]:
-    return {measure: result.p_value(measure, against) for measure in measures} if against else {}
 
 
 def versions() -> dict[str, str]:

@@ -26,18 +26,25 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mtrb.errors import ArtefactError, InputError
 from mtrb.types import Tool, Toolset
-from qta import lexical, store
+from qta import completion, lexical, store
+from qta.completion import Needs, find_needs, load_needs, save_needs
 from qta.dense import DenseIndex
 from qta.embeddings import Checkpoint, embed, text_hashes
 from qta.encoder import Encoder
 from qta.lexical import LexicalIndex, lexical_text
 
-FORMAT = 1
+FORMAT = 2
 TEXT = "name as words: description"
 """What is embedded (`Tool.default_text`); changes whenever that does, so that old vectors are not mixed with new."""
 
 _HASHES = "texts.npy"
-_FILES = (*store.FILES, _HASHES, *lexical.FILES, "vectors.npy")  # and hnsw.faiss, for a large catalogue
+_FILES = (
+    *store.FILES,
+    _HASHES,
+    *lexical.FILES,
+    completion.FILE,
+    "vectors.npy",
+)  # and hnsw.faiss, for a large catalogue
 _BUILD = r"[0-9a-f]{12}-[0-9a-f]{6}"
 _OURS = rf"manifest\.json(\.part)?|\.lock|building|{_BUILD}"
 _LIBRARIES = ("numpy", "faiss-cpu", "bm25s", "onnxruntime", "tokenizers")
@@ -71,6 +78,7 @@ class ToolIndex:
     tools: Sequence[Tool]
     lexical: LexicalIndex
     dense: DenseIndex
+    needs: Needs
     manifest: IndexManifest | None = None
 
     def tool(self, tool_id: str) -> Tool:
@@ -90,7 +98,8 @@ def build_in_memory(toolset: Toolset, encoder: Encoder, advance: Advance = lambd
     """Index a catalogue without writing anything."""
     vectors = embed([tool.default_text() for tool in toolset], encoder, {}, advance=advance)
     words = LexicalIndex.build([lexical_text(tool) for tool in toolset])
-    return ToolIndex(toolset.ids, [tool.name for tool in toolset], toolset, words, DenseIndex.build(vectors))
+    names = [tool.name for tool in toolset]
+    return ToolIndex(toolset.ids, names, toolset, words, DenseIndex.build(vectors), find_needs(toolset))
 
 
 def build_index(toolset: Toolset, folder: Path, encoder: Encoder, advance: Advance = lambda _: None) -> IndexManifest:
@@ -176,7 +185,7 @@ def _load_build(folder: Path, manifest: IndexManifest, encoder: Encoder) -> Tool
         raise ArtefactError(
             f"{folder}: holds {len(tools)} tools and {len(dense.vectors)} vectors, not {manifest.tools}"
         )
-    return ToolIndex(tools.ids, tools.names, tools, LexicalIndex.load(build), dense, manifest)
+    return ToolIndex(tools.ids, tools.names, tools, LexicalIndex.load(build), dense, load_needs(build), manifest)
 
 
 def read_manifest(folder: Path) -> IndexManifest:
@@ -204,8 +213,9 @@ def _write_build(toolset: Toolset, texts: list[str], vectors: Any, folder: Path,
     store.write_store(build, toolset)
     np.save(build / _HASHES, np.frombuffer(b"".join(text_hashes(texts)), np.uint8).reshape(len(texts), -1))
     LexicalIndex.build([lexical_text(tool) for tool in toolset]).save(build)
+    save_needs(find_needs(toolset), build)
     dense = DenseIndex.build(vectors)
-    files = [*store.FILES, _HASHES, *lexical.FILES, *dense.save(build)]
+    files = [*store.FILES, _HASHES, *lexical.FILES, completion.FILE, *dense.save(build)]
     return IndexManifest(
         format=FORMAT,
         build=build.name,

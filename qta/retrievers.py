@@ -1,6 +1,6 @@
 """Retrievers over a tool index: lexical, dense, and the hybrid of both that is served."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtrb.types import Query, Run, ScoredTool
+from qta.completion import CompletionRule
 from qta.encoder import Encoder
 from qta.index import ToolIndex
 from qta.names import NameIndex
@@ -19,6 +20,8 @@ LEXICAL_WEIGHT = 0.08
 # Tools taken from each index: so many, and more for each place in the answer. Over 18,378 tools and 555 requests the
 # first 1, 3, 5, 10 and 20 were then those of scoring every tool; with 40 in all, one list in 300 differed.
 _CANDIDATES, _CANDIDATES_PER_PLACE = 160, 20
+
+_BEHIND = 0.001
 
 # A tool that the request names is ahead of all others; one of several tools of that name only of the unnamed.
 _NAMED, _NAMED_AMBIGUOUSLY = 200.0, 100.0
@@ -67,12 +70,27 @@ class DenseRetriever:
 
 
 class HybridRetriever:
-    """Rank by cosine + weight x BM25, tools that the request names by id or name first (`hybrid`)."""
+    """Rank by cosine + weight x BM25, tools that the request names by id or name first (`hybrid`).
 
-    def __init__(self, index: ToolIndex, encoder: Encoder, weight: float = LEXICAL_WEIGHT) -> None:
+    With completion, a tool among the first that needs an id brings the best provider of that id along, to its
+    side (`completed`). A prior raises tools whatever the request, by position.
+    """
+
+    def __init__(
+        self,
+        index: ToolIndex,
+        encoder: Encoder,
+        weight: float = LEXICAL_WEIGHT,
+        completion: CompletionRule | None = None,
+        prior: Mapping[int, float] | None = None,
+    ) -> None:
         self.index = index
         self.encoder = encoder
         self.weight = weight
+        self.completion = completion
+        self.prior = np.zeros(len(index.ids), np.float32)
+        for position, bonus in (prior or {}).items():
+            self.prior[position] = bonus
 
     @cached_property
     def names(self) -> NameIndex:
@@ -90,27 +108,65 @@ class HybridRetriever:
         """Rank the tools for a text and its vector."""
         lexical = self.index.lexical.scores(tokenize(text))
         named = self.names.find(text)
-        positions, cosines = self._candidates(vector, lexical, named, _CANDIDATES + _CANDIDATES_PER_PLACE * k)
-        scores = cosines + self.weight * lexical[positions]
-        bonus = np.zeros(len(scores), np.float32)
-        for group in named:
-            at = np.isin(positions, group)
-            bonus[at] = np.maximum(bonus[at], _NAMED if len(group) == 1 else _NAMED_AMBIGUOUSLY)
-        scores += bonus
+
+        def score(positions: NDArray[np.int64]) -> NDArray[np.float32]:
+            scores = self.index.dense.cosines(vector, positions) + self.weight * lexical[positions]
+            return np.asarray(scores + self.prior[positions] + _name_bonus(positions, named))
+
+        positions = self._candidates(vector, lexical, named, _CANDIDATES + _CANDIDATES_PER_PLACE * k)
+        scores = score(positions)
+        if self.completion:
+            needing = positions[best(scores, self.completion.first, positions)]
+            missing = np.setdiff1d(self._providers(needing), positions)
+            positions = np.concatenate([positions, missing])
+            scores = self._completed(self.completion, needing, positions, np.concatenate([scores, score(missing)]))
         return [ScoredTool(self.index.ids[positions[at]], float(scores[at])) for at in best(scores, k, positions)]
 
     def _candidates(
         self, vector: NDArray[np.float32], lexical: NDArray[np.float32], named: list[list[int]], n: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Return positions and cosines of the n nearest tools, the n with the best words, and the named ones."""
-        nearest, cosines = self.index.dense.search(vector, n)
+    ) -> NDArray[np.int64]:
+        """Return the n nearest tools, the n with the best words, the named ones and those with a prior."""
+        wanted = self.prior > 0
+        wanted[self.index.dense.search(vector, n)[0]] = True
         matching = np.flatnonzero(lexical)
         if len(matching) > n:
             matching = matching[np.argpartition(-lexical[matching], n)[:n]]
-        wanted = np.zeros(len(lexical), bool)
         wanted[matching] = True
         for group in named:
             wanted[group] = True
-        wanted[nearest] = False
-        others = np.flatnonzero(wanted)
-        return np.concatenate([nearest, others]), np.concatenate([cosines, self.index.dense.cosines(vector, others)])
+        return np.flatnonzero(wanted)
+
+    def _providers(self, needing: NDArray[np.int64]) -> NDArray[np.int64]:
+        groups = [group for position in needing for group in self.index.needs.get(int(position), ())]
+        return np.array([one.position for group in groups for one in group], np.int64)
+
+    def _completed(
+        self,
+        rule: CompletionRule,
+        needing: NDArray[np.int64],
+        positions: NDArray[np.int64],
+        scores: NDArray[np.float32],
+    ) -> NDArray[np.float32]:
+        """Lift for each need its best provider to the side of the tool that has the need.
+
+        It comes right before that tool, so that at the edge of the answer the provider stays, which others need too;
+        but right behind a tool that the request names, and never before the best of all.
+        """
+        before = np.full(len(self.index.ids), -np.inf, np.float32)
+        before[positions] = scores
+        after, best_score = before.copy(), scores.max()
+        for position in needing:
+            for group in self.index.needs.get(int(position), ()):
+                provider = max(group, key=lambda one: before[one.position] + rule.strength * one.strength).position
+                lead = rule.lead if before[position] < _NAMED_AMBIGUOUSLY else -rule.lead
+                # The best tool stays the first: it is what was asked for.
+                after[provider] = max(after[provider], min(before[position] + lead, best_score - _BEHIND))
+        return after[positions]
+
+
+def _name_bonus(positions: NDArray[np.int64], named: list[list[int]]) -> NDArray[np.float32]:
+    bonus = np.zeros(len(positions), np.float32)
+    for group in named:
+        at = np.isin(positions, group)
+        bonus[at] = np.maximum(bonus[at], _NAMED if len(group) == 1 else _NAMED_AMBIGUOUSLY)
+    return bonus

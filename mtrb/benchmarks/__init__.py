@@ -17,7 +17,7 @@ from mtrb.errors import DataError
 from mtrb.formats import read_tools, sample_path
 from mtrb.types import Benchmark, Toolset
 
-__all__ = ["DATASETS", "Dataset", "load", "load_files"]
+__all__ = ["DATASETS", "Dataset", "load", "load_examples", "load_files"]
 
 
 @dataclass(frozen=True)
@@ -56,3 +56,16 @@ def load(dataset_id: str, split: str = "test") -> Benchmark:
     if split not in dataset.splits:
         raise DataError(f"{dataset_id} has no split {split!r}; it has {', '.join(dataset.splits)}")
     return dataset.load(split)
+
+
+def load_examples(dataset_id: str) -> list[Benchmark]:
+    """Load the annotated examples of a dataset: its train split, or several draws of it; none where it has none.
+
+    Raises:
+        DataError: the dataset is unknown, or its files are absent or altered.
+    """
+    if dataset_id not in DATASETS:
+        raise DataError(f"unknown dataset {dataset_id!r}; known: {', '.join(DATASETS)}")
+    splits = DATASETS[dataset_id].splits
+    draws = [split for split in splits if split.startswith("train-")] or [split for split in splits if split == "train"]
+    return [load(dataset_id, split) for split in draws]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from eval import Sufficiency, evaluate, nDCG
+from eval.evaluator import average
 from mtrb.errors import InputError
 from mtrb.types import ScoredTool
 
@@ -77,3 +78,9 @@ def test_a_paired_test_needs_the_same_queries() -> None:
 def test_unasked_measures_are_not_there() -> None:
     with pytest.raises(KeyError):
         evaluate(QRELS, run(), [S1]).mean(nDCG @ 5)
+
+
+def test_the_average_of_runs_is_taken_query_by_query() -> None:
+    both = average([evaluate(QRELS, run(0, 1), [S1]), evaluate(QRELS, run(1, 2), [S1])])
+    assert [both.values[S1][f"q{n}"] for n in range(4)] == [0.5, 1.0, 0.5, 0.0]
+    assert both.mean(S1) == pytest.approx(0.2)

@@ -14,6 +14,7 @@ from mtrb.types import Query, Tool, Toolset
 from qta import retrievers
 from qta.dense import DenseIndex
 from qta.encoder import Encoder
+from qta.examples import Examples
 from qta.index import ToolIndex, build_in_memory
 from qta.pipeline import IdentityRewriter, Pipeline
 from qta.retrievers import HybridRetriever, best
@@ -30,8 +31,11 @@ def bench(encoder: Encoder) -> Workbench:
 
 @pytest.mark.parametrize("name", [*SYSTEMS, "hybrid:0.5", "pipeline"])
 def test_every_retriever_keeps_the_contract(name: str, bench: Workbench) -> None:
+    examples = Examples.of(load("sample", "train"), bench.toolset)
     system = (
-        Pipeline(IdentityRewriter(), build_system("hybrid", bench)) if name == "pipeline" else build_system(name, bench)
+        Pipeline(IdentityRewriter(), build_system("hybrid", bench))
+        if name == "pipeline"
+        else build_system(name, bench, examples)
     )
     for k in (1, 5, 258, 1000):
         run = system.retrieve(QUERIES, k)

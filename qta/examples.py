@@ -1,0 +1,104 @@
+"""What annotated examples teach without a language model: which tools are used, and how much to make of it.
+
+A choice is made by leave-one-out: each example is ranked with what the others teach, so that a weight is only taken
+when it helps on requests it has not seen.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from mtrb.errors import InputError
+from mtrb.types import Benchmark, Query, Toolset
+
+Value = TypeVar("Value")
+
+PRIOR_WEIGHTS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
+"""What the logarithm of a tool's uses may count beside a cosine."""
+
+_FEWEST = 4  # below that leave-one-out tells nothing
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Hold annotated requests, golden tools as positions in the catalogue."""
+
+    queries: tuple[Query, ...]
+    golden: tuple[tuple[int, ...], ...]
+
+    def __len__(self) -> int:
+        return len(self.queries)
+
+    @classmethod
+    def of(cls, annotated: Benchmark, toolset: Toolset) -> "Examples":
+        """Take the requests of a benchmark's split.
+
+        Raises:
+            InputError: there is none, or a golden tool is not in the catalogue.
+        """
+        if not annotated.queries:
+            raise InputError("there are no examples to learn from")
+        golden = [annotated.qrels[query.query_id] for query in annotated.queries]
+        unknown = [tool_id for tools in golden for tool_id in tools if tool_id not in toolset.positions]
+        if unknown:
+            raise InputError(
+                f"the examples' golden tool {unknown[0]!r} is not in the catalogue of {len(toolset)} tools"
+            )
+        positions = tuple(tuple(toolset.positions[tool_id] for tool_id in tools) for tools in golden)
+        return cls(annotated.queries, positions)
+
+    def without(self, held_out: int) -> "Examples":
+        """Return all examples but one."""
+        kept = [number for number in range(len(self)) if number != held_out]
+        return Examples(tuple(self.queries[n] for n in kept), tuple(self.golden[n] for n in kept))
+
+    def uses(self) -> Counter[int]:
+        """Count in how many examples each tool is golden; the most used first, equals in catalogue order."""
+        counts = Counter(position for golden in self.golden for position in golden)
+        return Counter(dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))))
+
+    def prior(self, weight: float) -> dict[int, float]:
+        """Return what each used tool's score is raised by: weight x log(1 + uses)."""
+        return {position: weight * math.log1p(uses) for position, uses in self.uses().items()} if weight else {}
+
+
+@dataclass(frozen=True)
+class Choice(Generic[Value]):
+    """A value chosen by leave-one-out, and what the criterion was for each: Sufficiency, then the log of ranks."""
+
+    value: Value
+    scores: dict[Value, tuple[float, float]]
+    from_examples: bool
+
+
+def leave_one_out(
+    examples: Examples,
+    values: Sequence[Value],
+    rank: Callable[[Value, Examples, Query], Sequence[int]],
+    default: Value,
+) -> Choice[Value]:
+    """Choose the value whose rankings of held-out examples are best; of equals the first.
+
+    Better is a higher mean of Sufficiency@5 and @10, then a lower mean log rank of the worst golden tool. Below four
+    examples the default is taken.
+
+    Args:
+        examples: what is learnt from and held out.
+        values: what there is to choose from, the most careful first.
+        rank: given a value, the other examples and a request, returns the positions of the tools, best first.
+        default: taken where there are too few examples.
+    """
+    if len(examples) < _FEWEST:
+        return Choice(default, {}, from_examples=False)
+    scores = {}
+    for value in values:
+        worst = []
+        for number, (query, golden) in enumerate(zip(examples.queries, examples.golden, strict=True)):
+            ranking = list(rank(value, examples.without(number), query))
+            places = {position: place for place, position in enumerate(ranking, start=1)}
+            worst.append(max(places.get(position, len(ranking) + 1) for position in golden))
+        sufficiency = sum((place <= 5) + (place <= 10) for place in worst) / (2 * len(worst))
+        scores[value] = (sufficiency, -sum(map(math.log, worst)) / len(worst))
+    return Choice(max(values, key=lambda value: scores[value]), scores, from_examples=True)

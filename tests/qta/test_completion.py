@@ -1,0 +1,145 @@
+"""Completion: whoever needs an id brings along who provides it."""
+
+from pathlib import Path
+
+import pytest
+
+from mtrb.benchmarks import load
+from mtrb.errors import ArtefactError
+from mtrb.types import Query, Tool, Toolset
+from qta.completion import CompletionRule, find_needs, load_needs, save_needs
+from qta.encoder import Encoder
+from qta.index import ToolIndex, build_in_memory
+from qta.retrievers import HybridRetriever
+
+
+def needing(name: str, *parameters: str, source: str = "s", tags: tuple[str, ...] = ()) -> Tool:
+    schema = {"type": "object", "properties": {parameter: {} for parameter in parameters}, "required": list(parameters)}
+    return Tool(f"{source}/{name}", name, f"{name}.", schema if parameters else {}, tags, source)
+
+
+def providers(*tools: Tool) -> dict[str, list[list[str]]]:
+    """Return who provides what each tool needs, by name."""
+    needs = find_needs(tools)
+    return {
+        tools[position].name: [[tools[one.position].name for one in group] for group in groups]
+        for position, groups in needs.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "provider"),
+    [
+        ("cancel_order", ["order_id"], "search_orders"),
+        ("cancelOrder", ["orderId"], "listOrders"),
+        ("GET /movie/{movie_id}/credits", [], "GET /search/movie"),
+        ("DELETE /v2/orders/{id}", [], "GET /v2/orders"),
+        ("StopInstance", ["InstanceId"], "DescribeInstances"),
+        ("add_agenda", ["token"], "get_user_token"),
+        ("move", ["list_ids"], "find_lists"),
+        ("tag", ["category_key"], "list_categories"),
+    ],
+)
+def test_a_need_is_met_by_the_tool_that_looks_the_thing_up(name: str, parameters: list[str], provider: str) -> None:
+    found = providers(needing(name, *parameters), needing(provider), needing("send_mail", "text"))
+    assert found == {name: [[provider]]}
+
+
+def test_who_needs_the_id_itself_is_no_provider() -> None:
+    assert providers(needing("get_order", "order_id"), needing("list_order_items", "order_id")) == {}
+
+
+def test_a_word_alone_is_no_need() -> None:
+    assert providers(needing("pay", "order", "id", "monkey"), needing("list_orders")) == {}
+
+
+def test_an_optional_parameter_is_no_need_where_others_are_required() -> None:
+    tool = Tool("s/a", "a", "", {"properties": {"x": {}, "order_id": {}}, "required": ["x"]}, (), "s")
+    assert providers(tool, needing("list_orders")) == {}
+
+
+def test_those_made_for_searching_come_first() -> None:
+    found = providers(
+        needing("cancel_order", "order_id"), needing("get_orders"), needing("list_orders"), needing("search_orders")
+    )
+    assert found == {"cancel_order": [["search_orders", "list_orders", "get_orders"]]}
+
+
+def test_a_search_may_take_the_id_as_a_filter() -> None:
+    search = Tool(
+        "s/DescribeInstances", "DescribeInstances", "", {"properties": {"InstanceIds": {}, "Filters": {}}}, (), "s"
+    )
+    get = Tool("s/getInstance", "getInstance", "", {"properties": {"InstanceId": {}}}, (), "s")
+    found = providers(needing("StopInstances", "InstanceIds"), search, get)
+    assert found == {name: [["DescribeInstances"]] for name in ("StopInstances", "getInstance")}
+
+
+def test_the_own_source_and_its_tags_are_preferred() -> None:
+    shop, other = needing("list_orders", source="shop"), needing("find_order", source="kitchen")
+    assert providers(needing("cancel_order", "order_id", source="shop"), other, shop) == {
+        "cancel_order": [["list_orders"]]
+    }
+    assert providers(needing("cancel_order", "order_id", source="shop"), other) == {"cancel_order": [["find_order"]]}
+    far, near = needing("list_orders", tags=("mail",)), needing("find_orders", tags=("shop", "x"))
+    assert providers(needing("cancel_order", "order_id", tags=("shop",)), far, near) == {
+        "cancel_order": [["find_orders"]]
+    }
+    assert providers(needing("cancel_order", "order_id", tags=("shop",)), far) == {}
+
+
+def test_odd_schemas_do_no_harm() -> None:
+    odd = [
+        Tool("a", "a", "", {"properties": [], "required": "order_id"}),
+        Tool("b", "b", "", {"required": [None, 5, ""]}),
+        Tool("c", "{}/{_}/{id}", ""),
+        Tool("d", "", ""),
+    ]
+    assert find_needs([*odd, needing("list_orders")]) == {}
+    assert find_needs([]) == {}
+
+
+def test_needs_are_saved_and_loaded(tmp_path: Path) -> None:
+    needs = find_needs(load("sample").toolset)
+    assert len(needs) > 50
+    save_needs(needs, tmp_path)
+    assert load_needs(tmp_path) == needs
+    (tmp_path / "completion.json").write_text("[[")
+    with pytest.raises(ArtefactError, match="cannot be read"):
+        load_needs(tmp_path)
+
+
+SHOP = Toolset(
+    [
+        needing("cancel_order", "order_id", source="shop"),
+        needing("search_orders", "text", source="shop"),
+        *(needing(f"cancel_{thing}", source="shop") for thing in ("booking", "flight", "meeting", "subscription")),
+    ]
+)
+
+
+def test_the_provider_comes_along(encoder: Encoder) -> None:
+    index = build_in_memory(SHOP, encoder)
+    query = [Query("q", "cancel the order of Mrs Smith")]
+    plain = HybridRetriever(index, encoder).retrieve(query, 6)["q"]
+    completed = HybridRetriever(index, encoder, completion=CompletionRule()).retrieve(query, 6)["q"]
+    assert "shop/search_orders" not in [scored.tool_id for scored in plain][:2]
+    assert [scored.tool_id for scored in completed][:2] == ["shop/cancel_order", "shop/search_orders"]
+    assert {scored.tool_id for scored in completed} == {scored.tool_id for scored in plain}
+
+
+def test_a_tool_that_is_named_stays_first(encoder: Encoder) -> None:
+    hybrid = HybridRetriever(build_in_memory(SHOP, encoder), encoder, completion=CompletionRule())
+    first = hybrid.retrieve([Query("q", "cancel_order of Mrs Smith")], 2)["q"]
+    assert [scored.tool_id for scored in first] == ["shop/cancel_order", "shop/search_orders"]
+
+
+def test_only_what_is_lifted_moves(sample_index: ToolIndex, encoder: Encoder) -> None:
+    queries = load("sample", "validation").queries
+    plain = HybridRetriever(sample_index, encoder).retrieve(queries, 258)
+    completed = HybridRetriever(sample_index, encoder, completion=CompletionRule()).retrieve(queries, 258)
+    for query in queries:
+        before = dict(plain[query.query_id])
+        lifted = {tool_id for tool_id, score in completed[query.query_id] if score > before[tool_id] + 1e-6}
+        assert all(score >= before[tool_id] - 1e-6 for tool_id, score in completed[query.query_id])
+        rest = [scored.tool_id for scored in completed[query.query_id] if scored.tool_id not in lifted]
+        assert rest == [scored.tool_id for scored in plain[query.query_id] if scored.tool_id not in lifted]

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import cycle
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -178,28 +179,26 @@ class Report:
         panels = self._by_dataset()
         columns = min(len(panels), 2)
         lines = -(-len(panels) // columns)
-        figure, axes = plt.subplots(lines, columns, figsize=(5.2 * columns, 3.9 * lines), squeeze=False, sharey=True)
+        figure, axes = plt.subplots(
+            lines, columns, figsize=(5.2 * columns, 3.9 * lines + 0.9), squeeze=False, sharey=True, layout="constrained"
+        )
+        looks = cycle(mpl.cycler(linestyle=["-", "--"]) * mpl.cycler(color=plt.cm.tab10.colors))
+        styles = {system: next(looks) for system in dict.fromkeys(row.system for row in self.rows)}
         cutoffs = range(1, _PLOTTED + 1)
         for axis, ((dataset, split), rows) in zip(axes.flat, panels.items(), strict=False):
             for row in rows:
-                axis.plot(
-                    cutoffs, [100 * row.result.mean(Sufficiency @ k) for k in cutoffs], label=row.system, marker="."
-                )
+                shares = [100 * row.result.mean(Sufficiency @ k) for k in cutoffs]
+                axis.plot(cutoffs, shares, label=row.system, marker=".", **styles[row.system])
             note = "\n(stand-in corpus)" if rows[0].benchmark.note else ""
-            axis.set(
-                title=f"{dataset}, {split}{note}",
-                xlabel="k",
-                ylim=(0, 100),
-                xlim=(1, _PLOTTED),
-                xticks=[1, 5, 10, 15, 20],
-            )
+            axis.set(title=f"{dataset}, {split}{note}", xlabel="k", xlim=(1, _PLOTTED), xticks=[1, 5, 10, 15, 20])
+            axis.set(ylim=(0, 100))
             axis.grid(alpha=0.3)
         for axis in axes.flat[len(panels) :]:
             axis.remove()
         for line in axes:
             line[0].set_ylabel("Sufficiency@k, %")
-        axes.flat[0].legend(fontsize="small")
-        figure.tight_layout()
+        drawn = {line.get_label(): line for axis in figure.axes for line in axis.get_lines()}
+        figure.legend(drawn.values(), drawn.keys(), loc="outside lower center", ncols=4, fontsize="small")
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=130, metadata={"Software": None})
         plt.close(figure)

@@ -9,6 +9,7 @@ import json
 import logging
 import socket
 import time
+from contextlib import suppress
 from typing import Any
 
 from flask import Flask
@@ -40,6 +41,7 @@ class _Problem(ErrorTask):
         self.status = f"{error.code} {error.reason}"
         self.response_headers.append(("Content-Type", "application/problem+json"))
         self.set_close_on_finish()
+        self.channel.lingers = True
         self.content_length = len(content)
         self.write(content)
 
@@ -56,8 +58,39 @@ class _Parser(HTTPRequestParser):
 
 
 class _Channel(HTTPChannel):
+    """A connection; where a request was refused before it was read whole, the rest is read and dropped.
+
+    Closed with bytes unread, a socket resets the connection, and the client would lose the answer that says why. The
+    server's maintenance ends the wait after the timeout of the channel.
+    """
+
     error_task_class = _Problem
     parser_class = _Parser
+    close_when_flushed: bool
+    last_activity: float
+    lingers = False
+
+    def handle_write(self) -> None:
+        """Send what there is to send; then close, or stop sending and go on reading."""
+        if not (self.lingers and self.close_when_flushed):
+            super().handle_write()
+            return
+        self._flush_exception(self._flush_some)
+        if not self.total_outbufs_len:
+            self.close_when_flushed = False
+            with suppress(OSError):
+                self.socket.shutdown(socket.SHUT_WR)
+
+    def received(self, data: bytes) -> bool:
+        """Take bytes of a request, or drop them behind a refusal."""
+        return False if self.lingers else super().received(data)
+
+    def handle_read(self) -> None:
+        """Read; only what is not dropped counts as activity."""
+        last = self.last_activity
+        super().handle_read()
+        if self.lingers:
+            self.last_activity = last
 
 
 class _Server(TcpWSGIServer):

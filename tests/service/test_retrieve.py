@@ -1,6 +1,8 @@
 """`POST /retrieve` on a real server: the answer's shape, and every way to ask wrongly."""
 
 import json
+import socket
+import time
 from typing import Any
 
 import pytest
@@ -194,6 +196,16 @@ def test_wrong_methods_name_the_right_ones(server: Server) -> None:
 def test_a_body_over_the_limit_is_refused(server: Server) -> None:
     problem(server.ask("/retrieve", json.dumps({"query": "x" * 3_000_000}).encode()), 413)
     assert server.ask("/retrieve", REFUND).status == 200
+
+
+def test_a_client_that_goes_on_sending_reads_why_its_body_was_refused(server: Server) -> None:
+    head = b"POST /retrieve HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 3000000\r\n\r\n"
+    with socket.create_connection(server.address, timeout=30) as client:
+        client.sendall(head)
+        time.sleep(0.3)  # the refusal is on its way
+        for _ in range(30):
+            client.sendall(b"x" * 100_000)
+        assert client.recv(12) == b"HTTP/1.1 413"
 
 
 def test_health_and_readiness(server: Server) -> None:

@@ -20,7 +20,7 @@ QTA := $(PY) -m qta
 
 MTRB := mtrb/restbench mtrb/metatool mtrb/toolbench mtrb/toolbench-standin sample
 PUBLIC := $(addprefix public/,api-bank tooltalk toolalpaca seal-tools bfcl nestful toolselect mcpm-registry)
-SYSTEMS := $(addprefix --system ,random bm25-paper minilm bm25 dense dense-float32 hybrid completed)
+SYSTEMS := $(addprefix --system ,random bm25-paper minilm bm25 dense dense-float32 hybrid completed clauses)
 TAUGHT := $(addprefix --system ,constant-suffix usage-prior qta-no-rewrite)
 
 .DEFAULT_GOAL := help

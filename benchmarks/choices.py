@@ -25,6 +25,7 @@ from qta.encoder import Encoder
 from qta.index import ToolIndex, build_in_memory
 from qta.lexical import LexicalIndex, lexical_text
 from qta.retrievers import LEXICAL_WEIGHT, HybridRetriever, best
+from qta.steps import StepRule
 from qta.tokens import tokenize
 
 S5, S10 = Sufficiency @ 5, Sufficiency @ 10
@@ -62,9 +63,10 @@ class Study:
     def _index(self) -> ToolIndex:
         return build_in_memory(self.bench.toolset, self._encoder)
 
-    def completed(self, rule: CompletionRule | None) -> Run:
-        """Return the rankings of the hybrid with completion."""
-        return HybridRetriever(self._index, self._encoder, completion=rule).retrieve(self.bench.queries, 10)
+    def run(self, completion: CompletionRule | None, clauses: StepRule | None = None) -> Run:
+        """Return the rankings of the hybrid with completion and clauses."""
+        retriever = HybridRetriever(self._index, self._encoder, completion=completion, clauses=clauses)
+        return retriever.retrieve(self.bench.queries, 10)
 
     def ranked(self, scores: Scores) -> Run:
         """Return the rankings by these scores, ties as everywhere in catalogue order."""
@@ -128,10 +130,19 @@ def completions(study: Study) -> Iterator[tuple[str, str, Run]]:
     """Yield the ways to bring providers of ids along."""
     rules = [(10, lead, 0.05) for lead in (-0.03, -0.01, 0.0, 0.01, 0.03)]
     rules += [(first, 0.01, 0.05) for first in (3, 5, 20)] + [(10, 0.01, strength) for strength in (0.0, 0.1)]
-    yield "completion", "none", study.completed(None)
+    yield "completion", "none", study.run(None)
     for first, lead, strength in rules:
         name = f"the first {first}, lead {lead}, strength {strength}"
-        yield "completion", name, study.completed(CompletionRule(first, lead, strength))
+        yield "completion", name, study.run(CompletionRule(first, lead, strength))
+
+
+def clauses(study: Study) -> Iterator[tuple[str, str, Run]]:
+    """Yield the ways to give each clause's best tool a place."""
+    rules = [(weight, 0.6) for weight in (0.1, 0.2, 0.4, 0.8, 9.0)] + [(9.0, least) for least in (0.0, 0.4, 0.5, 0.7)]
+    yield "clauses, with completion", "none", study.run(CompletionRule())
+    for weight, least in rules:
+        name = f"weight {weight}, at least {least}"
+        yield "clauses, with completion", name, study.run(CompletionRule(), StepRule(weight, least))
 
 
 def reciprocal_ranks(scores: Scores, constant: int) -> Scores:
@@ -174,7 +185,7 @@ def main(out: Path) -> None:
         study = Study(load(f"public/{name}", "validation"), encoder)
         for choice, variant, scores in variants(study):
             choices.setdefault(choice, {}).setdefault(variant, {})[name] = study.measure(study.ranked(scores))
-        for choice, variant, run in completions(study):
+        for choice, variant, run in (*completions(study), *clauses(study)):
             choices.setdefault(choice, {}).setdefault(variant, {})[name] = study.measure(run)
     out.mkdir(parents=True, exist_ok=True)
     (out / "validation.json").write_text(

@@ -108,9 +108,7 @@ def serve(arguments: tuple[str, ...]) -> None:
 @click.argument("datasets", nargs=-1)
 @click.option("--tools", help="A catalogue of your own, in any format of `qta index`.")
 @click.option("--queries", help="Its annotated requests: JSON Lines with id, query and tools.")
-@click.option(
-    "--system", "systems", multiple=True, default=("completed",), show_default=True, help="May be given again."
-)
+@click.option("--system", "systems", multiple=True, default=("clauses",), show_default=True, help="May be given again.")
 @click.option(
     "--split", default="test", show_default=True, help="For a catalogue of your own: all, or what `split` says."
 )

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mtrb.types import ScoredTool
-from qta.completion import CompletionRule
 from qta.encoder import Encoder
 from qta.index import ToolIndex, load_index
-from qta.retrievers import HybridRetriever
+from qta.retrievers import default_retriever
 
 RewriteMode = Literal["auto", "off", "always"]
 
@@ -48,7 +47,7 @@ class Engine:
         """Take an open index and load everything a first request would have to wait for."""
         self.index = index
         self._encoder = encoder
-        self._retriever = HybridRetriever(index, encoder, completion=CompletionRule())
+        self._retriever = default_retriever(index, encoder)
         self.about = _about(index)
         self.retrieve("warm up", 1)
 

@@ -13,7 +13,7 @@ from qta.encoder import Encoder
 from qta.examples import PRIOR_WEIGHTS, Choice, Examples, leave_one_out
 from qta.index import Advance, ToolIndex, build_in_memory
 from qta.pipeline import Retriever
-from qta.retrievers import LEXICAL_WEIGHT, DenseRetriever, HybridRetriever, LexicalRetriever
+from qta.retrievers import LEXICAL_WEIGHT, DenseRetriever, HybridRetriever, LexicalRetriever, default_retriever
 
 Value = TypeVar("Value")
 
@@ -93,7 +93,7 @@ def _constant_suffix(bench: Workbench, examples: Examples) -> Taught:
 def _aligned(bench: Workbench, examples: Examples) -> Taught:
     def retriever(weight: float, known: Examples) -> Retriever:
         prior = known.prior(weight)
-        return HybridRetriever(bench.index, bench.encoder, completion=CompletionRule(), prior=prior)
+        return default_retriever(bench.index, bench.encoder, prior=prior)
 
     choice = leave_one_out(examples, PRIOR_WEIGHTS, _ranking(bench, retriever), default=0.1)
     return Taught(retriever(choice.value, examples), _chosen(prior=choice))
@@ -146,10 +146,14 @@ SYSTEMS: dict[str, System | TaughtSystem] = {
     ),
     "hybrid": System("cosine + weight x BM25, exact names first; hybrid:W sets the weight", _hybrid),
     "completed": System(
-        "the default: hybrid, and tools that need an id bring the one along that provides it",
+        "hybrid, and tools that need an id bring the one along that provides it",
         lambda bench, _: HybridRetriever(bench.index, bench.encoder, completion=CompletionRule()),
     ),
-    "qta-no-rewrite": TaughtSystem("completed + w log(1 + uses in the examples)", _aligned),
+    "clauses": System(
+        "the default: completed, and the best tool for each clause of a request gets its place",
+        lambda bench, _: default_retriever(bench.index, bench.encoder),
+    ),
+    "qta-no-rewrite": TaughtSystem("clauses + w log(1 + uses in the examples)", _aligned),
 }
 
 

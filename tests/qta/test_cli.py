@@ -137,7 +137,7 @@ def test_failing_under_a_floor(cli: Command, tools: Path, queries: Path) -> None
     assert cli(*own, "--fail-under", "Sufficiency@4=1").status == 0
     finished = cli(*own, "--fail-under", "Sufficiency@1=0.9", "--fail-under", "MRR=0.1")
     assert finished.status == 1
-    assert "queries, completed: Sufficiency@1 is 0.6667, below 0.9" in finished.err
+    assert "queries, clauses: Sufficiency@1 is 0.6667, below 0.9" in finished.err
     assert "Sufficiency@5" in finished.out, "the tables are shown all the same"
 
 

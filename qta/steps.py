@@ -1,0 +1,59 @@
+"""Steps: what a request of several clauses, or a rewrite of it, consists of; each step's tool gets its place."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import regex
+
+_MOST = 8
+_FEWEST_WORDS = 3
+_SEPARATOR = regex.compile(r"[;\n；]")  # noqa: RUF001
+_NUMBERING = regex.compile(r"^\s*(?:[-*•]|\(?\d{1,2}[.):]|step\s+\d+:)\s*", regex.IGNORECASE)
+_THINKING = regex.compile(r"<think>.*?(?:</think>|\Z)", regex.DOTALL)
+_CLAUSE = regex.compile(
+    r"(?<=[.!?;])\s+|(?<=[。！？；])|; |, and "  # noqa: RUF001
+    r"|\b(?:and then|then|after that|afterwards|next|also|additionally|furthermore|finally)\b,?"
+)
+
+
+@dataclass(frozen=True)
+class StepRule:
+    """How far a step's best tool is raised: chosen on the public validation halves, see results/validation.md.
+
+    Attributes:
+        weight: what it gains; never so much that it passes the best tool of the whole request.
+        least: what the tool must score for the step alone.
+    """
+
+    weight: float
+    least: float = 0.0
+
+
+CLAUSES = StepRule(weight=9.0, least=0.6)
+"""For the clauses of the request itself."""
+
+
+def split_clauses(request: str) -> list[str]:
+    """Return the clauses of a request that asks for several things, else nothing."""
+    parts = [part.strip() for part in _CLAUSE.split(request)]
+    clauses = _distinct(part for part in parts if len(part.split()) >= _FEWEST_WORDS or not part.isascii())
+    return clauses if len(clauses) > 1 else []
+
+
+def split_steps(rewrite: str) -> list[str]:
+    """Return the steps of a rewrite in order, none twice, without numbering, at most eight."""
+    return _distinct(_NUMBERING.sub("", part) for part in _SEPARATOR.split(_THINKING.sub("", rewrite)))
+
+
+def join_steps(steps: Iterable[str]) -> str:
+    """Return steps as the one text that `split_steps` takes apart again."""
+    return "; ".join(steps)
+
+
+def _distinct(parts: Iterable[str]) -> list[str]:
+    found: dict[str, str] = {}
+    for part in parts:
+        step = " ".join(part.split()).strip(" .,")
+        if any(character.isalnum() for character in step):
+            found.setdefault(step.lower(), step)
+    return list(found.values())[:_MOST]

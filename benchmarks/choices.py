@@ -22,9 +22,10 @@ from mtrb.types import Benchmark, Run, ScoredTool, Tool
 from qta.baselines import FloatDenseRetriever
 from qta.completion import CompletionRule
 from qta.encoder import Encoder
+from qta.hybrid import LEXICAL_WEIGHT, HybridRetriever, Stages
 from qta.index import ToolIndex, build_in_memory
 from qta.lexical import LexicalIndex, lexical_text
-from qta.retrievers import LEXICAL_WEIGHT, HybridRetriever, best
+from qta.retrievers import best
 from qta.steps import StepRule
 from qta.tokens import tokenize
 
@@ -65,7 +66,7 @@ class Study:
 
     def run(self, completion: CompletionRule | None, clauses: StepRule | None = None) -> Run:
         """Return the rankings of the hybrid with completion and clauses."""
-        retriever = HybridRetriever(self._index, self._encoder, completion=completion, clauses=clauses)
+        retriever = HybridRetriever(self._index, self._encoder, Stages(completion=completion, clauses=clauses))
         return retriever.retrieve(self.bench.queries, 10)
 
     def ranked(self, scores: Scores) -> Run:
@@ -138,11 +139,9 @@ def completions(study: Study) -> Iterator[tuple[str, str, Run]]:
 
 def clauses(study: Study) -> Iterator[tuple[str, str, Run]]:
     """Yield the ways to give each clause's best tool a place."""
-    rules = [(weight, 0.6) for weight in (0.1, 0.2, 0.4, 0.8, 9.0)] + [(9.0, least) for least in (0.0, 0.4, 0.5, 0.7)]
     yield "clauses, with completion", "none", study.run(CompletionRule())
-    for weight, least in rules:
-        name = f"weight {weight}, at least {least}"
-        yield "clauses, with completion", name, study.run(CompletionRule(), StepRule(weight, least))
+    for least in (0.0, 0.4, 0.5, 0.6, 0.7, 0.8):
+        yield "clauses, with completion", f"at least {least}", study.run(CompletionRule(), StepRule(least))
 
 
 def reciprocal_ranks(scores: Scores, constant: int) -> Scores:

@@ -27,8 +27,9 @@ from benchmarks.processes import free_port, resident_mb, started
 from mtrb.formats import read_tools
 from mtrb.types import Query, Toolset
 from qta.baselines import FloatDenseRetriever
+from qta.hybrid import LEXICAL_WEIGHT
 from qta.lexical import lexical_text
-from qta.retrievers import LEXICAL_WEIGHT, best
+from qta.retrievers import best
 from qta.tokens import tokenize
 
 REQUESTS = [line for line in (Path(__file__).parent / "aws_requests.txt").read_text("utf-8").splitlines() if line]

@@ -77,13 +77,12 @@ class Row:
 
 
 class _Section(NamedTuple):
-    """One table: what stands above it, its cells, and what stands below it."""
+    """One table, and what stands above it."""
 
     title: str
     note: str
     columns: list[str]
     rows: list[list[str]]
-    below: str = ""
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,7 @@ class Report:
         for section in self._sections(intervals=True):
             lines = [section.columns, ["---", *["--:"] * (len(section.columns) - 1)], *section.rows]
             table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-            parts += [f"## {section.title}", section.note, table, *filter(None, [section.below])]
+            parts += [f"## {section.title}", *filter(None, [section.note]), table]
         if self.left_out:
             reasons = "\n".join(f"- {dataset}: {reason}" for dataset, reason in self.left_out.items())
             parts += ["## Left out", reasons]
@@ -146,8 +145,9 @@ class Report:
             bench = rows[0].benchmark
             note = f"{len(bench.queries)} queries, {len(bench.toolset)} tools" + f"; {bench.note}" * bool(bench.note)
             columns = ["system", *map(str, measures), "paper S@5/S@10"]
-            below = _group_table(rows) if bench.groups else ""
-            yield _Section(f"{dataset}, {split}", note, columns, [_cells(row, intervals) for row in rows], below)
+            yield _Section(f"{dataset}, {split}", note, columns, [_cells(row, intervals) for row in rows])
+            if bench.groups:
+                yield _by_group(f"{dataset}, {split}", rows)
         if self.with_mean:
             means = [
                 [system, *(f"{100 * mean:.2f}" for mean in means.values())] for system, means in self._means().items()
@@ -230,13 +230,12 @@ def _p(value: float) -> str:
     return ", p<0.001" if value < 0.001 else f", p={value:.3f}"
 
 
-def _group_table(rows: Sequence[Row]) -> str:
+def _by_group(title: str, rows: Sequence[Row]) -> _Section:
     groups = [row.to_json()["groups"] for row in rows]
-    names = list(groups[0])
-    head = " | ".join(f"{name} ({groups[0][name]['queries']})" for name in names)
     measure = str(rows[0].measures[0])
-    lines = [
-        f"| {row.system} | " + " | ".join(f"{100 * group[name][measure]:.1f}" for name in names) + " |"
+    columns = ["system", *(f"{name} ({values['queries']})" for name, values in groups[0].items())]
+    cells = [
+        [row.system, *(f"{100 * values[measure]:.1f}" for values in group.values())]
         for row, group in zip(rows, groups, strict=True)
     ]
-    return f"{measure} by language (queries):\n\n| system | {head} |\n|---|{'--:|' * len(names)}\n" + "\n".join(lines)
+    return _Section(f"{title}: {measure} by language (queries)", "", columns, cells)

@@ -31,3 +31,8 @@ def split_identifier(name: str) -> list[str]:
     """Split camelCase, snake_case, dotted names and paths into words, case kept."""
     words: list[str] = _WORDS.findall(name)
     return words
+
+
+def is_unicode(text: object) -> bool:
+    """Tell whether a text can be written as UTF-8; half of a surrogate pair, which JSON lets through, cannot."""
+    return not isinstance(text, str) or text.encode("utf-8", "replace").decode() == text

@@ -1,20 +1,34 @@
 """Run and qrels files in TREC's formats, so that any evaluator can score what this project retrieves."""
 
-from collections.abc import Iterator
+import math
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mtrb.errors import InputError
 from mtrb.types import Qrels, Run, ScoredTool
 
+_GRADE = re.compile(r"-?\d{1,4}")
+
 
 def write_run(path: Path, run: Run, tag: str = "qta") -> None:
-    """Write `query Q0 tool rank score tag`, one line a retrieved tool; an existing file is replaced as a whole."""
+    """Write `query Q0 tool rank score tag`, one line a retrieved tool; an existing file is replaced as a whole.
+
+    Other evaluators order equal scores by tool id, so a score that equals the one before it is written a little lower.
+    """
     lines = (
-        f"{query_id} Q0 {scored.tool_id} {rank} {scored.score:.6f} {tag}\n"
+        f"{query_id} Q0 {scored.tool_id} {rank} {score:.6f} {tag}\n"
         for query_id, ranking in run.items()
-        for rank, scored in enumerate(ranking, start=1)
+        for rank, (scored, score) in enumerate(zip(ranking, _falling(ranking), strict=True), start=1)
     )
     _replace(path, lines)
+
+
+def _falling(ranking: Sequence[ScoredTool]) -> Iterator[float]:
+    last = math.inf
+    for scored in ranking:
+        last = min(round(scored.score, 6), last - 1e-6)
+        yield last
 
 
 def read_run(path: Path) -> Run:
@@ -26,7 +40,9 @@ def read_run(path: Path) -> Run:
     rows: dict[str, list[tuple[float, int, str]]] = {}
     for number, (query_id, _, tool_id, rank, score, _) in _rows(path, 6):
         try:
-            rows.setdefault(query_id, []).append((-float(score), int(rank), tool_id))
+            if math.isnan(value := float(score)):
+                raise ValueError
+            rows.setdefault(query_id, []).append((-value, int(rank), tool_id))
         except ValueError:
             raise InputError(f"{path}, line {number}: rank {rank!r} or score {score!r} is no number") from None
     run = {}
@@ -46,14 +62,16 @@ def read_qrels(path: Path) -> Qrels:
     """Read qrels.
 
     Raises:
-        InputError: a line has not four columns, or a relevance is no whole number.
+        InputError: a line has not four columns, a relevance is no whole number, or a tool is judged twice.
     """
     qrels: dict[str, dict[str, int]] = {}
     for number, (query_id, _, tool_id, relevance) in _rows(path, 4):
-        try:
-            qrels.setdefault(query_id, {})[tool_id] = int(relevance)
-        except ValueError:
-            raise InputError(f"{path}, line {number}: relevance {relevance!r} is no whole number") from None
+        golden = qrels.setdefault(query_id, {})
+        if tool_id in golden:
+            raise InputError(f"{path}, line {number}: {tool_id!r} is judged twice for the query {query_id!r}")
+        if not _GRADE.fullmatch(relevance):
+            raise InputError(f"{path}, line {number}: relevance {relevance!r} is no whole number of up to four digits")
+        golden[tool_id] = int(relevance)
     return qrels
 
 

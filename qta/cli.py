@@ -48,6 +48,8 @@ def index(tools: tuple[str, ...], out: Path, format_: str | None, skip_invalid: 
 
     if report and any(Path(spec).exists() and Path(spec).samefile(report) for spec in tools if report.exists()):
         raise click.UsageError(f"--report {report} is one of the catalogues; name another file")
+    if report:
+        report.parent.mkdir(parents=True, exist_ok=True)  # before the work rather than after it
     skipped: list[Skipped] = []
     found = read_tools(tools, format_, skipped if skip_invalid else None)
     toolset = Toolset(tqdm(found, desc="read", unit=" tools", delay=2, leave=False))
@@ -76,11 +78,12 @@ def retrieve(text: str, folder: Path, k: int, as_json: bool) -> None:
     """Show the tools for a request, best first."""
     import json
 
+    from mtrb.identifiers import is_unicode
     from qta.engine import Engine
 
     if not text.strip():
         raise click.UsageError("the request is empty; say what is to be done")
-    if not text.isascii() and text.encode("utf-8", "replace").decode() != text:
+    if not is_unicode(text):
         raise click.UsageError("the request is not valid UTF-8; check the terminal's encoding")
     answer = Engine.open(folder).retrieve(text, k)
     if as_json:
@@ -146,6 +149,8 @@ def evaluate(
 
     if per_query and not json_file:
         raise click.UsageError("--per-query adds to the JSON; give --json FILE too")
+    if plot_file and plot_file.suffix not in (".png", ".svg", ".pdf"):
+        raise click.UsageError(f"--plot {plot_file}: expected a file that ends in .png, .svg or .pdf")
     if plot_file and not find_spec("matplotlib"):
         raise MissingDependencyError("--plot needs matplotlib; `make install`, or pip install matplotlib")
     bounds = [_parse_floor(floor) for floor in floors]

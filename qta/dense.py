@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 FLAT_LIMIT = 50_000
 """Up to this size exhaustive search takes about a millisecond; HNSW trades some recall for speed above it."""
 
+GRAPH = "hnsw.faiss"
+
 _HNSW_LINKS, _HNSW_BUILD, _HNSW_SEARCH = 32, 200, 128
 
 
@@ -69,14 +71,13 @@ class DenseIndex:
         np.save(folder / "vectors.npy", self.vectors)
         if self.kind == "flat":
             return ["vectors.npy"]
-        faiss.write_index(self._faiss, str(folder / "hnsw.faiss"))
-        return ["vectors.npy", "hnsw.faiss"]
+        faiss.write_index(self._faiss, str(folder / GRAPH))
+        return ["vectors.npy", GRAPH]
 
     @classmethod
-    def load(cls, folder: Path) -> "DenseIndex":
-        """Open a saved index, memory-mapped."""
+    def load(cls, folder: Path, graph: bool) -> "DenseIndex":
+        """Open a saved index, memory-mapped, with the graph that a large one has."""
         import faiss
 
         vectors = np.asarray(np.load(folder / "vectors.npy", mmap_mode="r"))
-        path = folder / "hnsw.faiss"
-        return cls(vectors, faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC) if path.exists() else None)
+        return cls(vectors, faiss.read_index(str(folder / GRAPH), faiss.IO_FLAG_MMAP_IFC) if graph else None)

@@ -7,10 +7,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mtrb.types import Tool
 from qta.encoder import Encoder
+from qta.languages import read_in_english
 
 _HASH_BYTES = 16
+CHECKPOINT_SUFFIX = ".vectors"
 _CHUNK = 256  # texts between two writes: about a second of work is lost at most
+
+
+def embedded_text(tool: Tool) -> str:
+    """Return what is embedded of a tool: its name as words and its description, read in English."""
+    text = tool.default_text()
+    return read_in_english(text) or text
 
 
 def text_hashes(texts: Sequence[str]) -> list[bytes]:
@@ -23,7 +32,7 @@ class Checkpoint:
 
     def __init__(self, folder: Path, encoder: Encoder) -> None:
         """Open the folder's checkpoint for this encoder; a torn last record is cut off."""
-        self._path = folder / f"{encoder.identity}.vectors"
+        self._path = folder / f"{encoder.identity}{CHECKPOINT_SUFFIX}"
         self._record = np.dtype([("hash", np.void, _HASH_BYTES), ("vector", np.float32, encoder.manifest.dimension)])
 
     def read(self) -> dict[bytes, NDArray[np.float32]]:

@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mtrb.errors import ArtefactError
+
+_UNKNOWN = 100  # [UNK]
 
 WEIGHTS = Path(str(resources.files("qta") / "weights"))
 
@@ -31,6 +33,14 @@ class EncoderManifest:
     dimension: int
     max_tokens: int
     sha256: dict[str, str]
+
+
+class Encoded(NamedTuple):
+    """The vector of a text, whether the text was longer than is read, and the share of its tokens that are known."""
+
+    vector: NDArray[np.float32]
+    truncated: bool
+    known: float
 
 
 class Encoder:
@@ -81,12 +91,13 @@ class Encoder:
         """Load tokenizer and session now rather than at the first request."""
         self.encode_one("warm up")
 
-    def encode_one(self, text: str) -> tuple[NDArray[np.float32], bool]:
-        """Return the vector of a text, and whether the text was longer than the encoder reads."""
+    def encode_one(self, text: str) -> Encoded:
+        """Return the vector of a text, and how it was read."""
         encoding = self._tokenizer.encode(text)
         ids = np.array([encoding.ids], np.int64)
         vector = self._session.run(None, {"input_ids": ids})[0][0]
-        return vector, bool(encoding.overflowing)
+        words = max(1, len(encoding.ids) - 2)  # without the tokens around the text
+        return Encoded(vector, bool(encoding.overflowing), 1 - encoding.ids.count(_UNKNOWN) / words)
 
     def encode(self, texts: Sequence[str], advance: Callable[[int], object] = lambda _: None) -> NDArray[np.float32]:
         """Return the vectors of texts, one a row, on all cores; `advance` is told of each text done."""
@@ -94,7 +105,7 @@ class Encoder:
         vectors = np.empty((len(texts), self.manifest.dimension), np.float32)
 
         def encode_into(row: int) -> None:
-            vectors[row] = self.encode_one(texts[row])[0]
+            vectors[row] = self.encode_one(texts[row]).vector
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             for _ in pool.map(encode_into, range(len(texts))):

@@ -8,10 +8,20 @@ from typing import Any, Literal
 
 from mtrb.types import ScoredTool
 from qta.encoder import Encoder
+from qta.hybrid import SERVED, HybridRetriever, Stages
 from qta.index import ToolIndex, load_index
-from qta.retrievers import default_retriever
+from qta.reading import Reading
+from qta.rewriting.rewriter import Rewrite, ToolRewriter
+from qta.steps import join_steps
 
 RewriteMode = Literal["auto", "off", "always"]
+
+_FAILURES = {
+    "rewrite_timeout": "the rewriter did not answer in time; the request was ranked as it is",
+    "rewrite_failed": "the rewriter failed; the request was ranked as it is",
+    "rewrite_empty": "the rewriter had nothing to say; the request was ranked as it is",
+    "no_rewriter": "no rewriter is installed; the request was ranked as it is",
+}
 
 
 @dataclass(frozen=True)
@@ -43,11 +53,14 @@ class Answer:
 class Engine:
     """Answer requests over one index; safe to share between threads."""
 
-    def __init__(self, index: ToolIndex, encoder: Encoder) -> None:
+    def __init__(
+        self, index: ToolIndex, encoder: Encoder, rewriter: ToolRewriter | None = None, stages: Stages = SERVED
+    ) -> None:
         """Take an open index and load everything a first request would have to wait for."""
         self.index = index
-        self._encoder = encoder
-        self._retriever = default_retriever(index, encoder)
+        self.rewriter = rewriter
+        self._max_tokens = encoder.manifest.max_tokens
+        self._retriever = HybridRetriever(index, encoder, stages)
         self.about = _about(index)
         self.retrieve("warm up", 1)
 
@@ -63,31 +76,52 @@ class Engine:
 
     def retrieve(self, query: str, k: int = 5, rewrite: RewriteMode = "auto") -> Answer:
         """Rank the tools for a request and return the first k with their definitions."""
-        degraded = []
-        if rewrite == "always":
-            degraded.append(
-                {"reason": "no_rewriter", "detail": "no rewriter is installed; the request was ranked as it is"}
-            )
-        start = time.perf_counter()
-        vector, truncated = self._encoder.encode_one(query)
-        encoded = time.perf_counter()
-        if truncated:
-            limit = self._encoder.manifest.max_tokens
-            detail = f"the encoder read the first {limit} tokens; words after them counted in the lexical ranking only"
-            degraded.append({"reason": "query_truncated", "detail": detail})
-        ranking = self._retriever.rank(query, vector, k)
+        clock = _Clock()
+        reading = self._retriever.reader.read(query)
+        clock.stop("encode")
+        rewritten = self._rewrite(reading, rewrite)
+        if rewritten.steps:
+            reading = self._retriever.reader.with_steps(reading, rewritten.steps)
+        if rewritten.steps or rewritten.failure:
+            clock.stop("rewrite")
+        ranking = self._retriever.rank(reading, k)
         tools = [self._tool(scored, rank) for rank, scored in enumerate(ranking, start=1)]
-        end = time.perf_counter()
-        timing = {"encode": encoded - start, "search": end - encoded, "total": end - start}
+        clock.stop("search")
         return Answer(
             query=query,
             k=k,
             ranking=ranking,
             tools=tools,
             index=self.about,
-            timing_ms={stage: round(1000 * seconds, 3) for stage, seconds in timing.items()},
-            degraded=degraded,
+            rewritten_query=join_steps(rewritten.steps) or None,
+            timing_ms=clock.timing_ms(),
+            degraded=list(self._degraded(reading, rewritten)),
         )
+
+    def _rewrite(self, reading: Reading, mode: RewriteMode) -> Rewrite:
+        """Return the steps of a request; a request that names its tool is left alone unless asked for."""
+        if mode == "off" or (mode == "auto" and (self.rewriter is None or self._retriever.names.find(reading.text))):
+            return Rewrite()
+        if self.rewriter is None:
+            return Rewrite(failure="no_rewriter")
+        shown = [self.index.tool(scored.tool_id) for scored in self._retriever.rank(reading, self.rewriter.shown)]
+        return self.rewriter.steps([reading.text], [shown])[0]
+
+    def _degraded(self, reading: Reading, rewritten: Rewrite) -> list[dict[str, str]]:
+        reasons = {}
+        if reading.truncated:
+            reasons["query_truncated"] = (
+                f"the encoder read the first {self._max_tokens} tokens; words after them counted in the lexical "
+                "ranking only"
+            )
+        if not reading.understood:
+            reasons["query_not_understood"] = (
+                "the encoder and the glossaries know hardly a word of the request; the ranking goes by what words, "
+                "names and numbers it shares with the tools"
+            )
+        if rewritten.failure:
+            reasons[rewritten.failure] = _FAILURES[rewritten.failure]
+        return [{"reason": reason, "detail": detail} for reason, detail in reasons.items()]
 
     def _tool(self, scored: ScoredTool, rank: int) -> dict[str, Any]:
         tool = self.index.tool(scored.tool_id)
@@ -99,6 +133,23 @@ class Engine:
             "score": round(scored.score, 4),
             "rank": rank,
         }
+
+
+class _Clock:
+    """Note how long each stage took."""
+
+    def __init__(self) -> None:
+        self._start = self._last = time.perf_counter()
+        self._stages: dict[str, float] = {}
+
+    def stop(self, stage: str) -> None:
+        now = time.perf_counter()
+        self._stages[stage] = now - self._last
+        self._last = now
+
+    def timing_ms(self) -> dict[str, float]:
+        stages = {**self._stages, "total": self._last - self._start}
+        return {stage: round(1000 * seconds, 3) for stage, seconds in stages.items()}
 
 
 def _about(index: ToolIndex) -> dict[str, Any]:

@@ -28,14 +28,14 @@ from mtrb.errors import ArtefactError, InputError
 from mtrb.types import Tool, Toolset
 from qta import completion, lexical, store
 from qta.completion import Needs, find_needs, load_needs, save_needs
-from qta.dense import DenseIndex
-from qta.embeddings import Checkpoint, embed, text_hashes
+from qta.dense import GRAPH, DenseIndex
+from qta.embeddings import CHECKPOINT_SUFFIX, Checkpoint, embed, embedded_text, text_hashes
 from qta.encoder import Encoder
 from qta.lexical import LexicalIndex, lexical_text
 
 FORMAT = 2
-TEXT = "name as words: description"
-"""What is embedded (`Tool.default_text`); changes whenever that does, so that old vectors are not mixed with new."""
+TEXT = "name as words: description, read in English"
+"""What is embedded (`embedded_text`); changes whenever that does, so that old vectors are not mixed with new."""
 
 _HASHES = "texts.npy"
 _FILES = (
@@ -96,7 +96,7 @@ class ToolIndex:
 
 def build_in_memory(toolset: Toolset, encoder: Encoder, advance: Advance = lambda _: None) -> ToolIndex:
     """Index a catalogue without writing anything."""
-    vectors = embed([tool.default_text() for tool in toolset], encoder, {}, advance=advance)
+    vectors = embed([embedded_text(tool) for tool in toolset], encoder, {}, advance=advance)
     words = LexicalIndex.build([lexical_text(tool) for tool in toolset])
     names = [tool.name for tool in toolset]
     return ToolIndex(toolset.ids, names, toolset, words, DenseIndex.build(vectors), find_needs(toolset))
@@ -118,7 +118,7 @@ def build_index(toolset: Toolset, folder: Path, encoder: Encoder, advance: Advan
     try:
         checkpoint_folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock", timeout=0):
-            texts = [tool.default_text() for tool in toolset]
+            texts = [embedded_text(tool) for tool in toolset]
             checkpoint = Checkpoint(checkpoint_folder, encoder)
             vectors = embed(texts, encoder, _known_vectors(folder, encoder), checkpoint, advance)
             manifest = _write_build(toolset, texts, vectors, folder, encoder)
@@ -145,6 +145,8 @@ def _check_ours(folder: Path) -> None:
     foreign = [name for name in names if not re.fullmatch(_OURS, name)]
     if "manifest.json" in names and not any(re.fullmatch(_BUILD, name) for name in names):
         foreign.append("manifest.json")
+    if "building" in names and any(path.suffix != CHECKPOINT_SUFFIX for path in (folder / "building").iterdir()):
+        foreign.append("building")
     if foreign:
         raise InputError(f"{folder} holds something else than an index ({foreign[0]}); name another folder")
 
@@ -180,7 +182,7 @@ def _load_build(folder: Path, manifest: IndexManifest, encoder: Encoder) -> Tool
         if _sha256(build / name) != manifest.sha256.get(name):
             raise ArtefactError(f"{build / name}: missing or damaged; build the index again with `qta index`")
     tools = store.ToolStore(build)
-    dense = DenseIndex.load(build)
+    dense = DenseIndex.load(build, graph=GRAPH in manifest.sha256)
     if not len(tools) == len(dense.vectors) == manifest.tools:
         raise ArtefactError(
             f"{folder}: holds {len(tools)} tools and {len(dense.vectors)} vectors, not {manifest.tools}"
@@ -201,8 +203,9 @@ def read_manifest(folder: Path) -> IndexManifest:
         unfinished = " (a build there was not finished: run it again)" if (folder / "building").exists() else ""
         raise ArtefactError(f"{folder}: no index{unfinished}; make one with `qta index TOOLS --out {folder}`") from None
     except (OSError, ValueError, TypeError) as error:
+        reason = " ".join(str(error).split("For further information")[0].split())
         raise ArtefactError(
-            f"{path}: no manifest of an index: {error}; build the index again with `qta index`"
+            f"{path}: no manifest of an index ({reason}); build the index again with `qta index`"
         ) from None
 
 

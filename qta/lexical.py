@@ -10,14 +10,16 @@ from numpy.typing import NDArray
 
 from mtrb.errors import ArtefactError
 from mtrb.types import Tool
+from qta.languages import read_in_english
 from qta.tokens import tokenize
 
 FILES = ("data.csc.index.npy", "indices.csc.index.npy", "indptr.csc.index.npy", "vocab.index.json", "params.index.json")
 
 
 def lexical_text(tool: Tool) -> str:
-    """Return what the lexical index reads of a tool."""
-    return "\n".join((tool.full_text(), *tool.tags))
+    """Return what the lexical index reads of a tool: all its words, and their English reading in another language."""
+    english = read_in_english(tool.default_text())
+    return "\n".join((tool.full_text(), *([english] if english else []), *tool.tags))
 
 
 class LexicalIndex:

@@ -18,19 +18,20 @@ _CLAUSE = regex.compile(
 
 @dataclass(frozen=True)
 class StepRule:
-    """How far a step's best tool is raised: chosen on the public validation halves, see results/validation.md.
+    """When a part's best tool gets a place beside the best of all; chosen on the public validation halves.
 
     Attributes:
-        weight: what it gains; never so much that it passes the best tool of the whole request.
-        least: what the tool must score for the step alone.
+        least: what the tool must score for the part alone, see results/validation.md.
     """
 
-    weight: float
     least: float = 0.0
 
 
-CLAUSES = StepRule(weight=9.0, least=0.6)
+CLAUSES = StepRule(least=0.6)
 """For the clauses of the request itself."""
+
+STEPS = StepRule(least=0.6)
+"""For the steps of a rewrite."""
 
 
 def split_clauses(request: str) -> list[str]:

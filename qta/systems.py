@@ -1,7 +1,7 @@
 """The systems that `qta eval` can run, by name."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -11,9 +11,10 @@ from qta.baselines import FloatDenseRetriever, PaperBM25Retriever, RandomRetriev
 from qta.completion import CompletionRule
 from qta.encoder import Encoder
 from qta.examples import PRIOR_WEIGHTS, Choice, Examples, leave_one_out
+from qta.hybrid import LEXICAL_WEIGHT, SERVED, HybridRetriever, Stages
 from qta.index import Advance, ToolIndex, build_in_memory
 from qta.pipeline import Retriever
-from qta.retrievers import LEXICAL_WEIGHT, DenseRetriever, HybridRetriever, LexicalRetriever, default_retriever
+from qta.retrievers import DenseRetriever, LexicalRetriever
 
 Value = TypeVar("Value")
 
@@ -70,7 +71,7 @@ class TaughtSystem:
 
 
 def _hybrid(bench: Workbench, weight: str) -> Retriever:
-    return HybridRetriever(bench.index, bench.encoder, float(weight) if weight else LEXICAL_WEIGHT)
+    return HybridRetriever(bench.index, bench.encoder, Stages(float(weight) if weight else LEXICAL_WEIGHT))
 
 
 def _usage_prior(bench: Workbench, examples: Examples) -> Taught:
@@ -92,8 +93,7 @@ def _constant_suffix(bench: Workbench, examples: Examples) -> Taught:
 
 def _aligned(bench: Workbench, examples: Examples) -> Taught:
     def retriever(weight: float, known: Examples) -> Retriever:
-        prior = known.prior(weight)
-        return default_retriever(bench.index, bench.encoder, prior=prior)
+        return HybridRetriever(bench.index, bench.encoder, replace(SERVED, prior=known.prior(weight)))
 
     choice = leave_one_out(examples, PRIOR_WEIGHTS, _ranking(bench, retriever), default=0.1)
     return Taught(retriever(choice.value, examples), _chosen(prior=choice))
@@ -147,11 +147,11 @@ SYSTEMS: dict[str, System | TaughtSystem] = {
     "hybrid": System("cosine + weight x BM25, exact names first; hybrid:W sets the weight", _hybrid),
     "completed": System(
         "hybrid, and tools that need an id bring the one along that provides it",
-        lambda bench, _: HybridRetriever(bench.index, bench.encoder, completion=CompletionRule()),
+        lambda bench, _: HybridRetriever(bench.index, bench.encoder, Stages(completion=CompletionRule())),
     ),
     "clauses": System(
         "the default: completed, and the best tool for each clause of a request gets its place",
-        lambda bench, _: default_retriever(bench.index, bench.encoder),
+        lambda bench, _: HybridRetriever(bench.index, bench.encoder),
     ),
     "qta-no-rewrite": TaughtSystem("clauses + w log(1 + uses in the examples)", _aligned),
 }

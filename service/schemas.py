@@ -2,13 +2,15 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 from werkzeug.exceptions import BadRequest
 
 from service.problems import InvalidField, UnprocessableRequest
 
 MAX_QUERY_CHARACTERS = 10_000
 MAX_QUERIES = 100
+MAX_BATCH_CHARACTERS = 100_000
+MAX_BATCH_TOOLS = 2_000
 
 QueryText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_QUERY_CHARACTERS)]
 
@@ -29,6 +31,21 @@ class RetrieveRequest(BaseModel):
             raise ValueError("give either 'query' (a text) or 'queries' (a list of texts)")
         return self
 
+    @field_validator("queries")
+    @classmethod
+    def _bounded(cls, queries: list[str] | None) -> list[str] | None:
+        characters = sum(map(len, queries or ()))
+        if characters > MAX_BATCH_CHARACTERS:
+            raise ValueError(f"{characters:,} characters in all; at most {MAX_BATCH_CHARACTERS:,} are answered at once")
+        return queries
+
+    @model_validator(mode="after")
+    def _answerable(self) -> Self:
+        asked = len(self.queries or ()) * self.k
+        if asked > MAX_BATCH_TOOLS:
+            raise ValueError(f"queries x k asks for {asked:,} tools; at most {MAX_BATCH_TOOLS:,} are returned at once")
+        return self
+
     @classmethod
     def parse(cls, body: bytes) -> Self:
         """Read a JSON body.
@@ -45,9 +62,13 @@ class RetrieveRequest(BaseModel):
                 raise BadRequest(
                     f"the body is no valid JSON: {found[0]['msg'].removeprefix('Invalid JSON: ')}"
                 ) from None
+            if found[0]["type"] == "model_type":
+                raise UnprocessableRequest(
+                    [InvalidField("body", "must be an object with 'query' or 'queries'")]
+                ) from None
             raise UnprocessableRequest([_field(entry["loc"], entry["msg"]) for entry in found]) from None
 
 
 def _field(location: tuple[int | str, ...], message: str) -> InvalidField:
-    name = ".".join(map(str, location)) or "query"
+    name = ".".join(map(str, location)) or ("queries" if message.endswith("at once") else "query")
     return InvalidField(name, message.removeprefix("Value error, "))

@@ -8,7 +8,7 @@ from typing import Any
 from mtrb.errors import InputError
 from mtrb.formats import read_tools
 from mtrb.formats.records import read_lines
-from mtrb.identifiers import clean_tool_id
+from mtrb.identifiers import clean_tool_id, is_unicode
 from mtrb.types import Benchmark, Query, Toolset
 
 
@@ -26,11 +26,17 @@ def read_queries(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         if not isinstance(record, Mapping):
             raise InputError(f"{location}: a query must be an object, not {type(record).__name__}")
         query, tools = record.get("query"), record.get("tools")
+        if any(not is_unicode(text) for text in (record.get("id"), query, *_list(tools))):
+            raise InputError(f"{location}: the text holds half of a surrogate pair, which is not valid Unicode")
         if not isinstance(query, str) or not query.strip():
             raise InputError(f"{location}: 'query' must be a text that is not empty")
         if not isinstance(tools, list) or not tools or not all(isinstance(tool, str) for tool in tools):
             raise InputError(f"{location}: 'tools' must be a list of at least one tool id")
         yield location, record
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def make_benchmark(
@@ -45,7 +51,8 @@ def make_benchmark(
     qrels: dict[str, dict[str, int]] = {}
     groups: dict[str, str] = {}
     for location, record in records:
-        query_id = clean_tool_id(str(record.get("id") or f"q{len(queries) + 1}"))
+        given = record.get("id")
+        query_id = clean_tool_id(f"q{len(queries) + 1}" if given in (None, "") else str(given))
         if query_id in qrels:
             raise InputError(f"{location}: query id {query_id!r} occurs twice")
         golden = [clean_tool_id(tool) for tool in record["tools"]]

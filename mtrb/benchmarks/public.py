@@ -7,11 +7,10 @@ held-out queries of each set is validation, the other test; tenth and halves are
 
 import hashlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from mtrb.benchmarks import upstream
 from mtrb.benchmarks.files import make_benchmark, read_queries
+from mtrb.benchmarks.local import local_file
 from mtrb.formats import read_tools
 from mtrb.types import Benchmark, Toolset
 
@@ -24,10 +23,9 @@ def load_public(name: str, split: str) -> Benchmark:
     """Load one half of a public held-out set, with the set's whole catalogue.
 
     Raises:
-        DataError: the data is not there.
-        InputError: a file is invalid.
+        DataError: the data is not there, or another version.
     """
-    toolset = Toolset(read_tools([str(_data_file(name, "tools"))], format="native"))
+    toolset = Toolset(read_tools([str(local_file(f"{name}/tools.jsonl"))], format="native"))
     return make_benchmark(f"public/{name}", split, toolset, _half(name, split))
 
 
@@ -37,7 +35,8 @@ def is_held_out(name: str, tool_ids: list[str]) -> bool:
 
 
 def _half(name: str, split: str) -> list[tuple[str, Mapping[str, Any]]]:
-    records = [entry for entry in read_queries(_data_file(name, "queries")) if is_held_out(name, entry[1]["tools"])]
+    every = read_queries(local_file(f"{name}/queries.jsonl"))
+    records = [entry for entry in every if is_held_out(name, entry[1]["tools"])]
     records.sort(key=lambda entry: _digest(f"{name}/{entry[1]['id']}"))
     middle = (len(records) + 1) // 2
     return records[:middle] if split == "validation" else records[middle:]
@@ -45,8 +44,3 @@ def _half(name: str, split: str) -> list[tuple[str, Mapping[str, Any]]]:
 
 def _digest(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest())
-
-
-def _data_file(name: str, kind: str) -> Path:
-    plain = upstream.beside_home("..", "..", name) / f"{kind}.jsonl"
-    return plain if plain.exists() else plain.with_suffix(".jsonl.gz")

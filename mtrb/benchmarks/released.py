@@ -12,6 +12,7 @@ from typing import Any
 
 from mtrb.benchmarks import upstream
 from mtrb.benchmarks.files import make_benchmark
+from mtrb.benchmarks.local import local_file
 from mtrb.errors import DataError
 from mtrb.formats.records import read_lines
 from mtrb.identifiers import make_tool_id
@@ -103,7 +104,7 @@ def load_toolbench_standin(split: str) -> Benchmark:
     Raises:
         DataError: a file is absent or not as expected.
     """
-    path = upstream.beside_home("..", "toolbench", "tools_standin.jsonl.gz")
+    path = local_file("mtrb/toolbench/tools_standin.jsonl")
     tools = [
         Tool(make_tool_id("toolbench", record["id"]), record["name"], record["description"], source="toolbench")
         for _, record in read_lines(path)
@@ -114,7 +115,7 @@ def load_toolbench_standin(split: str) -> Benchmark:
 def _toolbench(dataset_id: str, split: str, toolset: Toolset, note: str) -> Benchmark:
     test = _json(upstream.TOOLBENCH_TEST)
     if split == "train":
-        records = [record for _, record in read_lines(upstream.beside_home("..", "toolbench", "train.jsonl"))]
+        records = [record for _, record in read_lines(local_file("mtrb/toolbench/train.jsonl"))]
         pool = [(record["query"], record["tools"]) for record in records]
         pairs = _eliminate(dataset_id, pool, test)
     else:

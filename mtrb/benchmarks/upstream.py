@@ -75,22 +75,6 @@ def home() -> Path | None:
     return Path(folder).expanduser() if folder else None
 
 
-def beside_home(*parts: str) -> Path:
-    """Return a path relative to MTRB_HOME, where data that cannot be downloaded is kept.
-
-    Raises:
-        AbsentDataError: MTRB_HOME is not set, or nothing is there.
-    """
-    folder = home()
-    if folder is None:
-        raise AbsentDataError("not downloadable; set MTRB_HOME to the folder of the released files, see docs/data.md")
-    path = Path(os.path.normpath(folder.absolute().joinpath(*parts)))
-    if not path.exists():
-        place = "/".join(("$MTRB_HOME", *parts))
-        raise AbsentDataError(f"{place} does not exist; see docs/data.md for what belongs there")
-    return path
-
-
 def read(file: UpstreamFile) -> bytes:
     """Return the verified content from MTRB_HOME, or else from the download cache.
 

@@ -19,6 +19,8 @@ FORMATS = (*PARSERS, "openapi")
 
 Parse = Callable[[Mapping[str, Any], str], Tool]
 
+_SNIFFED_RECORDS = 20
+
 
 @dataclass(frozen=True)
 class Skipped:
@@ -90,6 +92,8 @@ def _read(spec: str, format: str | None) -> Iterator[tuple[str, Any]]:
             yield location, _parsed(record, source, parse)
     except ValueError as error:
         raise InputError(f"{path}: {error}") from None
+    except RecursionError:
+        raise InputError(f"{path}: nested too deeply to be read") from None
     if not count:
         raise InputError(f"{path}: holds no tools")
 
@@ -150,6 +154,3 @@ def _sniffed(records: Iterator[Record], path: Path, format: str | None) -> tuple
         return PARSERS[sniff_record(record) or usual](record, source)
 
     return chain(seen, records), parse
-
-
-_SNIFFED_RECORDS = 20

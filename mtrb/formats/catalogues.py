@@ -21,6 +21,7 @@ _TAG = re.compile(
 )
 _BREAK = re.compile(r"<(?:/p|/li|br ?/?|/note|/important)>", re.IGNORECASE)
 _MARKDOWN_LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
+_MARKDOWN_BOLD = re.compile(r"\*\*(\S(?:[^*]*\S)?)\*\*")
 _AWS_TYPES = {
     "structure": "object", "map": "object", "list": "array", "string": "string", "character": "string",
     "blob": "string", "timestamp": "string", "boolean": "boolean", "integer": "integer", "long": "integer",
@@ -34,10 +35,14 @@ _GOOGLE_KEYS = {"type", "description", "enum", "format", "pattern", "properties"
 
 def strip_markup(text: str) -> str:
     """Return documentation as plain text: tags and link targets out, entities decoded, blanks folded."""
-    text = _TAG.sub(" ", html.unescape(_TAG.sub(" ", _BREAK.sub("\n", text))))  # some are escaped twice
-    text = _MARKDOWN_LINK.sub(r"\1", text)
+    text = _TAG.sub(" ", html.unescape(html.unescape(_TAG.sub(" ", _BREAK.sub("\n", text)))))  # some are escaped twice
+    text = _MARKDOWN_BOLD.sub(r"\1", _MARKDOWN_LINK.sub(r"\1", text))
     lines = (" ".join(line.split()) for line in text.splitlines())
     return re.sub(r" ([.,;:)])", r"\1", "\n".join(line for line in lines if line))
+
+
+def _described(title: str, documentation: str) -> str:
+    return ": ".join(part for part in (title, strip_markup(documentation)) if part)
 
 
 def aws_tools() -> Iterator[Tool]:
@@ -54,7 +59,7 @@ def aws_tools() -> Iterator[Tool]:
             yield Tool(
                 tool_id=make_tool_id(f"aws.{service}", name),
                 name=name,
-                description=f"{title}: {strip_markup(operation.get('documentation', ''))}",
+                description=_described(title, operation.get("documentation", "")),
                 parameters=_aws_parameters(operation, model["shapes"]),
                 tags=("aws", service),
                 source=f"aws.{service}",
@@ -103,7 +108,7 @@ def google_tools() -> Iterator[Tool]:
                 yield Tool(
                     tool_id=make_tool_id(source, method["id"]),
                     name=method["id"],
-                    description=f"{title}: {strip_markup(method.get('description', ''))}",
+                    description=_described(title, method.get("description", "")),
                     parameters=_google_parameters(method, document.get("schemas", {})),
                     tags=("google", document["name"]),
                     source=source,

@@ -162,8 +162,9 @@ def records_of(document: Any, where: str, source: str) -> Iterator[Record]:
         document = document["result"]  # the JSON-RPC envelope of an MCP answer
     if isinstance(document, Mapping) and isinstance(document.get("mcpServers"), Mapping):
         document = document["mcpServers"]
-    if isinstance(document, Mapping) and isinstance(document.get("tools"), list):
-        document = document["tools"]
+    if isinstance(document, Mapping):
+        keys = ("tools", "functions")  # the latter in requests to OpenAI's older interface
+        document = next((document[key] for key in keys if isinstance(document.get(key), list)), document)
     if isinstance(document, list):
         for number, record in enumerate(document, start=1):
             location = f"{where}, record {number}"

@@ -11,6 +11,8 @@ from mtrb.formats.schema import check_schema, prune
 from mtrb.types import Tool
 
 _METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace", "query")
+_MORE = "additionalOperations"  # since OpenAPI 3.2
+_SHARED = ("summary", "description", "servers", "parameters")  # what a path says beside its methods
 
 # What a model needs to fill a parameter; examples, XML hints and vendor extensions are left out.
 _KEPT = {
@@ -43,7 +45,7 @@ def operations(document: Any, where: str, source: str) -> Iterator[Record]:
     version = str(document.get("openapi") or document.get("swagger"))
     if not re.match(r"(2|3)\.", version + "."):
         raise ValueError(f"OpenAPI version {version!r} is not supported; expected 2.x or 3.x")
-    paths = _resolved(jsonref.replace_refs(document, loader=_refuse_remote).get("paths"))
+    paths = _resolved(jsonref.replace_refs(document, loader=_refuse_remote, merge_props=True).get("paths"))
     if not isinstance(paths, Mapping):
         raise ValueError("an OpenAPI document needs an object 'paths'")
     for path in paths:
@@ -56,11 +58,28 @@ def operations(document: Any, where: str, source: str) -> Iterator[Record]:
         if not isinstance(item, Mapping):
             yield f"{where}, path {path}", item, source
             continue
-        for method in _METHODS:
-            if method in item:
-                name = f"{method.upper()} {path}"
-                record = {"name": name, "shared": item.get("parameters", []), "operation": item[method]}
-                yield f"{where}, operation {name}", record, source
+        for method, operation in _by_method(item):
+            name = f"{method.upper()} {path}"
+            record = {"name": name, "shared": item.get("parameters", []), "operation": operation}
+            yield f"{where}, operation {name}", record, source
+        for field in sorted(_unknown(item)):
+            reason = f"{field!r} is no HTTP method that OpenAPI knows; others go under 'additionalOperations'"
+            yield f"{where}, path {path}", ValueError(reason), source
+
+
+def _by_method(item: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield a path's operations by method, in the order of the list above."""
+    by_name = {str(key).lower(): value for key, value in item.items()}
+    yield from ((method, by_name[method]) for method in _METHODS if method in by_name)
+    more = item.get(_MORE)
+    yield from more.items() if isinstance(more, Mapping) else ()
+
+
+def _unknown(item: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the fields of a path that would be left out without a word."""
+    for field in map(str, item):
+        if field.lower() not in _METHODS and field not in (*_SHARED, _MORE) and not field.startswith(("x-", "$")):
+            yield field
 
 
 def parse_operation(record: Mapping[str, Any], source: str) -> Tool:
@@ -126,7 +145,9 @@ def _parameters(operation: Mapping[str, Any], shared: Any) -> dict[str, Any]:
         if parameter.get("required") is True and name not in required:
             required.append(name)
     body = operation.get("requestBody")
-    if isinstance(body, Mapping):
+    if body is not None:
+        if not isinstance(body, Mapping):
+            raise ValueError(f"requestBody must be an object, not {type(body).__name__}")
         _add_body(_first_media_schema(body), body.get("required") is True, properties, required)
     return {"type": "object", "properties": properties, **({"required": required} if required else {})}
 

@@ -1,5 +1,6 @@
 """Records from files: JSON Lines, JSON and YAML, plain or gzip-compressed, streamed where the form allows it."""
 
+import codecs
 import gzip
 import json
 import re
@@ -26,6 +27,7 @@ def is_json_lines(path: Path) -> bool:
         return suffix in _LINE_SUFFIXES
     with _open(path) as file:
         lines = [_checked(path, lambda: file.readline(MAX_LINE_BYTES)).strip() for _ in range(2)]
+    lines[0] = lines[0].removeprefix(codecs.BOM_UTF8)
     return all(line.startswith(b"{") and line.endswith(b"}") for line in lines if line) and bool(lines[1])
 
 
@@ -112,13 +114,23 @@ def _decode(path: Path, data: bytes, where: str = "") -> str:
 
 def _parse_json(text: str) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_distinct)
     except json.JSONDecodeError as error:
         ended = error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated string")
         place = "at the end: is the file truncated?" if ended else f"at line {error.lineno}, column {error.colno}"
         return ValueError(f"not valid JSON: {error.msg.removesuffix(' at')}, {place}")
     except (RecursionError, ValueError) as error:
         return ValueError("not valid JSON: nested too deeply" if isinstance(error, RecursionError) else str(error))
+
+
+def _distinct(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+    """Return pairs as an object; a key that stands twice would drop the first value in silence."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {twice!r} stands twice in one object; rename one or leave it out")
+    return found
 
 
 def _parse_yaml(text: str) -> Any:
@@ -128,6 +140,11 @@ def _parse_yaml(text: str) -> Any:
         """Read plain words as JSON would (YAML 1.2): dates and `no` and `on` are texts."""
 
         yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 (as the base class)
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            _distinct([(key.value, None) for key, _ in node.value if isinstance(key.value, str) and key.value != "<<"])
+            mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+            return mapping
 
     for tag, pattern, first in _YAML_WORDS:
         Loader.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(f"^(?:{pattern})$"), list(first))

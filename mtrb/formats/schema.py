@@ -34,6 +34,9 @@ def check_schema(parameters: object) -> dict[str, Any]:
         return EMPTY
     if not isinstance(parameters, dict):
         raise ValueError(f"parameters must be a JSON Schema object, not {type(parameters).__name__}")
+    kinds = parameters.get("type", "object")
+    if "object" not in (kinds if isinstance(kinds, list) else [kinds]):
+        raise ValueError(f"parameters must describe an object, one property a parameter, not type {kinds!r}")
     _check_depth(parameters, _MAX_DEPTH)
     try:
         jsonschema_rs.meta.validate(parameters)

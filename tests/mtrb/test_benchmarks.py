@@ -69,7 +69,7 @@ def test_training_and_test_queries_never_meet(dataset: str) -> None:
 
 @pytest.mark.benchmark
 def test_toolbench_train_is_what_elimination_leaves() -> None:
-    data = upstream.beside_home("..", "..", "toolbench")
+    data = Path(os.environ["MTRB_HOME"]).parents[1] / "toolbench"
     from mtrb.formats.records import read_lines
 
     pool = [

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from mtrb.errors import InputError
 from mtrb.formats import Skipped, read_tools
@@ -20,6 +19,7 @@ FILES: dict[str, Any] = {
     "openai-responses": [{"type": "function", **WEATHER, "parameters": SCHEMA, "defer_loading": True}],
     "openai-request": {"model": "m", "tools": [{"type": "function", "function": {**WEATHER, "parameters": SCHEMA}}]},
     "openai-legacy": [{**WEATHER, "parameters": SCHEMA}],
+    "openai-legacy-request": {"model": "m", "messages": [], "functions": [{**WEATHER, "parameters": SCHEMA}]},
     "openai-namespace": [
         {"type": "namespace", "name": "tools", "tools": [{"type": "function", **WEATHER, "parameters": SCHEMA}]}
     ],
@@ -106,120 +106,6 @@ def test_our_own_form_survives_a_round_trip(tmp_path: Path) -> None:
     assert list(read_tools([path])) == tools
 
 
-OPENAPI = {
-    "openapi": "3.0.3",
-    "info": {"title": "Pet Store!", "version": "1"},
-    "paths": {
-        "/pets/{petId}": {
-            "parameters": [{"$ref": "#/components/parameters/PetId"}],
-            "get": {
-                "operationId": "showPet",
-                "summary": "One pet",
-                "description": "Return a pet.",
-                "tags": ["pets"],
-                "parameters": [{"name": "verbose", "in": "query", "schema": {"type": "boolean", "nullable": True}}],
-            },
-            "put": {
-                "summary": "Change a pet",
-                "requestBody": {
-                    "required": True,
-                    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Pet"}}},
-                },
-            },
-        },
-    },
-    "components": {
-        "parameters": {"PetId": {"name": "petId", "in": "path", "required": True, "schema": {"type": "string"}}},
-        "schemas": {
-            "Pet": {
-                "type": "object",
-                "required": ["name"],
-                "properties": {
-                    "name": {"type": "string", "example": "Rex", "description": "What it answers to."},
-                    "age": {"type": "integer", "minimum": 0, "exclusiveMinimum": True},
-                    "parent": {"$ref": "#/components/schemas/Pet"},
-                },
-            }
-        },
-    },
-}
-
-
-@pytest.mark.parametrize("suffix", ["json", "yaml"])
-def test_openapi_gives_a_tool_for_each_operation(suffix: str, tmp_path: Path) -> None:
-    text = json.dumps(OPENAPI) if suffix == "json" else yaml.safe_dump(OPENAPI)
-    show, change = read_tools([write(tmp_path / f"api.{suffix}", text)])
-    assert (show.tool_id, show.name, show.tags) == ("pet-store/showPet", "showPet", ("pets",))
-    assert show.description == "One pet\nReturn a pet."
-    assert show.parameters["properties"]["verbose"] == {"type": ["boolean", "null"]}
-    assert show.parameters["required"] == ["petId"]
-    assert change.tool_id == "pet-store/PUT%20/pets/%7BpetId%7D"
-    assert change.parameters["required"] == ["petId", "name"]
-    assert change.parameters["properties"]["name"] == {"type": "string", "description": "What it answers to."}
-    assert change.parameters["properties"]["age"] == {"type": "integer", "exclusiveMinimum": 0}
-    # a recursive schema is cut, not followed for ever
-    assert json.dumps(change.parameters).count('"parent"') < 6
-
-
-def test_swagger_2_with_body_and_form(tmp_path: Path) -> None:
-    document = {
-        "swagger": "2.0",
-        "info": {"title": "Old", "version": "1"},
-        "paths": {
-            "/users": {
-                "post": {
-                    "operationId": "addUser",
-                    "description": "Add.",
-                    "parameters": [
-                        {"name": "body", "in": "body", "required": True, "schema": {"$ref": "#/definitions/User"}},
-                        {"name": "X-Trace", "in": "header", "type": "string", "description": "For support."},
-                    ],
-                }
-            },
-            "/photo": {"post": {"parameters": [{"name": "photo", "in": "formData", "type": "file", "required": True}]}},
-            "/batch": {
-                "post": {
-                    "parameters": [
-                        {"name": "b", "in": "body", "schema": {"type": "array", "items": {"type": "string"}}}
-                    ]
-                }
-            },
-        },
-        "definitions": {"User": {"properties": {"mail": {"type": "string"}}, "required": ["mail"]}},
-    }
-    add, photo, batch = read_tools([write(tmp_path / "old.yml", yaml.safe_dump(document, sort_keys=False))])
-    assert add.parameters["properties"]["mail"] == {"type": "string"}
-    assert add.parameters["properties"]["X-Trace"] == {"type": "string", "description": "For support."}
-    assert add.parameters["required"] == ["mail"]
-    assert photo.parameters["properties"]["photo"] == {"type": "string", "format": "binary"}
-    assert batch.parameters["properties"]["body"] == {"type": "array", "items": {"type": "string"}}
-
-
-def test_yaml_dates_stay_text(tmp_path: Path) -> None:
-    text = yaml.safe_dump(OPENAPI).replace("Return a pet.", "2024-01-01")
-    assert "2024-01-01" in next(iter(read_tools([write(tmp_path / "api.yaml", text)]))).description
-
-
-def test_large_schemas_are_cut_to_fit(tmp_path: Path) -> None:
-    wide = {
-        f"p{i}": {"type": "object", "properties": {f"q{j}": {"type": "string", "description": "d"} for j in range(40)}}
-        for i in range(40)
-    }
-    document = {
-        **OPENAPI,
-        "paths": {
-            "/x": {
-                "post": {
-                    "requestBody": {"content": {"application/json": {"schema": {"type": "object", "properties": wide}}}}
-                }
-            }
-        },
-    }
-    (tool,) = read_tools([write(tmp_path / "api.json", document)])
-    assert len(tool.parameters["properties"]) == 40
-    assert "q1" not in tool.parameters["properties"]["p1"].get("properties", {})
-
-
 def test_skipping_lists_what_is_left_out(tmp_path: Path) -> None:
     records = [
         {"name": "good"},
@@ -281,19 +167,6 @@ components: {responses: {200: {x-parameter: {name: y, in: query, schema: {type: 
     assert properties["on"]["enum"] == ["no", "yes", "2020-01-01", "010", "12:30"]
     assert (properties["n"]["default"], properties["n"]["maximum"]) == (5, 1500.0)
     assert properties["y"]["default"] is True
-
-
-def test_a_parameter_in_two_places_is_two(tmp_path: Path) -> None:
-    parameters = [
-        {"name": "id", "in": "path", "required": True, "schema": {"type": "integer"}},
-        {"name": "id", "in": "query", "schema": {"type": "string"}},
-    ]
-    api = {"openapi": "3.0.0", "paths": {"/x/{id}": {"get": {"parameters": parameters}}}}
-    [tool] = read_tools([write(tmp_path / "t.json", api)])
-    assert {name: child["type"] for name, child in tool.parameters["properties"].items()} == {
-        "id": "integer",
-        "query_id": "string",
-    }
 
 
 def test_files_of_one_name_are_told_apart(tmp_path: Path) -> None:

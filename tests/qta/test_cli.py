@@ -187,7 +187,7 @@ def test_a_dataset_that_is_absent_is_left_out_with_the_reason(cli: Command, monk
     finished = cli("eval", "sample", "public/bfcl", "--split", "validation", "--system", "bm25")
     assert finished.status == 0
     assert "left out public/bfcl:" in finished.err
-    assert "$MTRB_HOME/../../bfcl does not exist" in finished.err
+    assert "$MTRB_HOME/../../bfcl/tools.jsonl (or tools.jsonl.gz) does not exist" in finished.err
 
 
 def test_golden_tools_by_a_wrong_id_get_a_hint(cli: Command, tools: Path, tmp_path: Path) -> None:

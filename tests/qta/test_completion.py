@@ -9,8 +9,8 @@ from mtrb.errors import ArtefactError
 from mtrb.types import Query, Tool, Toolset
 from qta.completion import CompletionRule, find_needs, load_needs, save_needs
 from qta.encoder import Encoder
+from qta.hybrid import HybridRetriever, Stages
 from qta.index import ToolIndex, build_in_memory
-from qta.retrievers import HybridRetriever
 
 
 def needing(name: str, *parameters: str, source: str = "s", tags: tuple[str, ...] = ()) -> Tool:
@@ -120,23 +120,23 @@ SHOP = Toolset(
 def test_the_provider_comes_along(encoder: Encoder) -> None:
     index = build_in_memory(SHOP, encoder)
     query = [Query("q", "cancel the order of Mrs Smith")]
-    plain = HybridRetriever(index, encoder).retrieve(query, 6)["q"]
-    completed = HybridRetriever(index, encoder, completion=CompletionRule()).retrieve(query, 6)["q"]
+    plain = HybridRetriever(index, encoder, Stages()).retrieve(query, 6)["q"]
+    completed = HybridRetriever(index, encoder, Stages(completion=CompletionRule())).retrieve(query, 6)["q"]
     assert "shop/search_orders" not in [scored.tool_id for scored in plain][:2]
     assert [scored.tool_id for scored in completed][:2] == ["shop/cancel_order", "shop/search_orders"]
     assert {scored.tool_id for scored in completed} == {scored.tool_id for scored in plain}
 
 
 def test_a_tool_that_is_named_stays_first(encoder: Encoder) -> None:
-    hybrid = HybridRetriever(build_in_memory(SHOP, encoder), encoder, completion=CompletionRule())
+    hybrid = HybridRetriever(build_in_memory(SHOP, encoder), encoder, Stages(completion=CompletionRule()))
     first = hybrid.retrieve([Query("q", "cancel_order of Mrs Smith")], 2)["q"]
     assert [scored.tool_id for scored in first] == ["shop/cancel_order", "shop/search_orders"]
 
 
 def test_only_what_is_lifted_moves(sample_index: ToolIndex, encoder: Encoder) -> None:
     queries = load("sample", "validation").queries
-    plain = HybridRetriever(sample_index, encoder).retrieve(queries, 258)
-    completed = HybridRetriever(sample_index, encoder, completion=CompletionRule()).retrieve(queries, 258)
+    plain = HybridRetriever(sample_index, encoder, Stages()).retrieve(queries, 258)
+    completed = HybridRetriever(sample_index, encoder, Stages(completion=CompletionRule())).retrieve(queries, 258)
     for query in queries:
         before = dict(plain[query.query_id])
         lifted = {tool_id for tool_id, score in completed[query.query_id] if score > before[tool_id] + 1e-6}

@@ -22,8 +22,8 @@ from mtrb.errors import ArtefactError, InputError
 from mtrb.formats import read_tools
 from mtrb.types import Query, Tool, Toolset
 from qta.encoder import Encoder
+from qta.hybrid import HybridRetriever
 from qta.index import build_in_memory, build_index, load_index, read_manifest
-from qta.retrievers import HybridRetriever
 
 ROOT = Path(__file__).parents[2]
 REQUESTS = [Query("1", "refund order 8841"), Query("2", "will it rain in Kyoto"), Query("3", "明日の天気")]

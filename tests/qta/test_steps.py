@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from mtrb.types import Query, Tool, Toolset
 from qta.encoder import Encoder
+from qta.hybrid import HybridRetriever, Stages
 from qta.index import build_in_memory
-from qta.retrievers import HybridRetriever
 from qta.steps import CLAUSES, StepRule, join_steps, split_clauses, split_steps
 
 CLAUSE_CASES = {
@@ -77,20 +77,21 @@ def test_the_tool_of_a_small_clause_gets_its_place(encoder: Encoder) -> None:
     index = build_in_memory(TOOLS, encoder)
     text = "Show the balance of my account at the bank before I close the account at the bank. Then feed the tigers."
     query = Query("q", text)
-    assert "zoo/feed" not in ids(HybridRetriever(index, encoder), query)
-    assert "zoo/feed" in ids(HybridRetriever(index, encoder, clauses=CLAUSES), query)
+    assert "zoo/feed" not in ids(HybridRetriever(index, encoder, Stages()), query)
+    assert "zoo/feed" in ids(HybridRetriever(index, encoder, Stages(clauses=CLAUSES)), query)
 
 
 def test_the_steps_of_a_rewrite_get_their_places_behind_the_best_tool(encoder: Encoder) -> None:
     index = build_in_memory(TOOLS, encoder)
     query = Query("q", "transfer money").rewritten("feed animals: Feed the animals of the zoo; send mail")
-    plain = ids(HybridRetriever(index, encoder), query, 6)
-    assert ids(HybridRetriever(index, encoder, steps=StepRule(0.0)), query, 6) == plain
-    assert ids(HybridRetriever(index, encoder, steps=StepRule(9.0)), query, 3) == [plain[0], "zoo/feed", "mail/send"]
+    plain = ids(HybridRetriever(index, encoder, Stages()), query, 6)
+    placed = ids(HybridRetriever(index, encoder, Stages(steps=StepRule())), query, 6)
+    assert placed[:3] == [plain[0], "zoo/feed", "mail/send"]
+    assert placed[3:] == [tool_id for tool_id in plain if tool_id not in placed[:3]]
 
 
 def test_a_step_that_fits_no_tool_changes_nothing(encoder: Encoder) -> None:
     index = build_in_memory(TOOLS, encoder)
     query = Query("q", "transfer money").rewritten("photosynthesis in deep sea algae")
-    strict = HybridRetriever(index, encoder, steps=StepRule(9.0, least=0.6))
-    assert ids(strict, query, 6) == ids(HybridRetriever(index, encoder), query, 6)
+    strict = HybridRetriever(index, encoder, Stages(steps=StepRule(least=0.6)))
+    assert ids(strict, query, 6) == ids(HybridRetriever(index, encoder, Stages()), query, 6)

@@ -122,10 +122,12 @@ INVALID: dict[str, tuple[Any, str]] = {
     "one query is empty": ({"queries": ["a", ""]}, "queries.1"),
     "one query is a number": ({"queries": ["a", 1]}, "queries.1"),
     "101 queries": ({"queries": ["a"] * 101}, "queries"),
-    "a list": ([REFUND], "query"),
-    "a text": ("refund", "query"),
-    "a number": (1, "query"),
-    "null": (b"null", "query"),
+    "a batch of too many characters": ({"queries": ["x" * 9_000] * 12}, "queries"),
+    "a batch of too many tools": ({"queries": ["a"] * 30, "k": 100}, "queries"),
+    "a list": ([REFUND], "body"),
+    "a text": ("refund", "body"),
+    "a number": (1, "body"),
+    "null": (b"null", "body"),
     "not a number as k": (b'{"query": "a", "k": NaN}', "k"),
 }
 

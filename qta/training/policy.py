@@ -1,0 +1,148 @@
+"""The language model in training: a base with a LoRA adapter, sampled from and moved by TRL's DPO trainer."""
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from mtrb.errors import InputError, MissingDependencyError
+from qta.rewriting.local import CausalGenerator, load_model
+from qta.rewriting.prompt import plain_text
+from qta.training.config import DPOSettings, LoraSettings
+from qta.training.preferences import PreferencePair
+
+
+class Policy:
+    """A base model with one trainable adapter."""
+
+    def __init__(self, base: str, lora: LoraSettings, seed: int, adapter: Path | None = None) -> None:
+        """Load the base with a new adapter, or with a saved one.
+
+        Raises:
+            MissingDependencyError: trl, peft or transformers is not installed.
+            InputError: there is no such base, or it cannot be trained.
+        """
+        try:
+            import torch
+            import trl  # noqa: F401 (missing here rather than after minutes of sampling)
+            from peft import LoraConfig, PeftModel, get_peft_model
+        except ImportError as error:
+            raise MissingDependencyError(f"training needs trl and peft ({error}); `make install`") from None
+        model, self.tokenizer = load_model(base)
+        torch.manual_seed(seed)
+        if adapter is not None:
+            self.model: Any = PeftModel.from_pretrained(model, str(adapter), is_trainable=True)
+            return
+        config = LoraConfig(
+            r=lora.rank,
+            lora_alpha=lora.alpha,
+            lora_dropout=lora.dropout,
+            target_modules="all-linear",
+            task_type="CAUSAL_LM",
+        )
+        try:
+            self.model = get_peft_model(model, config)
+        except ValueError as error:
+            raise InputError(f"{base!r} cannot get a LoRA adapter: {error}") from None
+
+    def generator(self) -> CausalGenerator:
+        """Return what samples from the current policy."""
+        return CausalGenerator(self.model.eval(), self.tokenizer)
+
+    def save(self, folder: Path) -> None:
+        """Write the adapter into a folder."""
+        self.model.save_pretrained(str(folder), selected_adapters=["default"])
+
+    def prefer(self, pairs: Sequence[PreferencePair], settings: DPOSettings, seed: int) -> list[Mapping[str, float]]:
+        """Move the policy towards the chosen rewrites, the policy as it is being the reference; return the log.
+
+        Raises:
+            InputError: the trainer left out pairs, because their prompt alone fills the model.
+        """
+        from datasets import Dataset
+        from trl import DPOConfig, DPOTrainer
+
+        rows = [self._row(pair) for pair in pairs]
+        with TemporaryDirectory() as folder, _quiet():
+            arguments = DPOConfig(
+                output_dir=folder,
+                beta=settings.beta,
+                learning_rate=settings.learning_rate,
+                num_train_epochs=settings.epochs,
+                per_device_train_batch_size=settings.batch,
+                gradient_accumulation_steps=settings.accumulation,
+                loss_type=["sigmoid", "sft"] if settings.likelihood else ["sigmoid"],
+                loss_weights=[1.0, settings.likelihood] if settings.likelihood else None,
+                lr_scheduler_type="constant",
+                max_length=self.generator().positions,
+                gradient_checkpointing=False,
+                bf16=self.model.device.type == "cuda",
+                use_cpu=self.model.device.type == "cpu",
+                logging_steps=1,
+                save_strategy="no",
+                report_to="none",
+                disable_tqdm=True,
+                dataloader_pin_memory=False,
+                seed=seed,
+            )
+            with compact_output_layer():
+                trainer = DPOTrainer(
+                    self.model, args=arguments, train_dataset=Dataset.from_list(rows), processing_class=self.tokenizer
+                )
+                kept = len(trainer.train_dataset)
+                if kept != len(pairs):
+                    raise InputError(
+                        f"{len(pairs) - kept} of {len(pairs)} pairs have a prompt that alone fills the model's "
+                        f"{arguments.max_length} tokens; show fewer tools or words (prompt.tools, prompt.words)"
+                    )
+                trainer.train()
+        self._detach()
+        return [entry for entry in trainer.state.log_history if "loss" in entry]
+
+    def _row(self, pair: PreferencePair) -> Mapping[str, Any]:
+        if self.tokenizer.chat_template:
+            return pair.to_trl()
+        return {"prompt": plain_text(pair.prompt), "chosen": f" {pair.chosen}", "rejected": f" {pair.rejected}"}
+
+    def _detach(self) -> None:
+        """Take off what the trainer has put on the model, so that the next round starts clean."""
+        self.model.delete_adapter("ref")
+        self.model.set_adapter("default")
+        vars(self.model.get_base_model()).pop("forward", None)
+
+
+@contextmanager
+def compact_output_layer() -> Iterator[None]:
+    """Let TRL score only the tokens that have a label on a CPU too, as it does on a GPU.
+
+    It projects every token of the prompt there, for the sake of compilers that this does not concern; the loss is the
+    same, and a small model with a large vocabulary trains twice as fast.
+    """
+    from trl.trainer import utils
+
+    before = utils._use_triton
+    utils._use_triton = lambda device: device.type == "cpu" or before(device)
+    try:
+        yield
+    finally:
+        utils._use_triton = before
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the libraries' notes of what they set up from the progress bars."""
+    import datasets
+    import transformers
+
+    verbosity = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()
+    datasets.disable_progress_bars()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
+    finally:
+        transformers.logging.set_verbosity(verbosity)
+        datasets.enable_progress_bars()

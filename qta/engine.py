@@ -104,7 +104,7 @@ class Engine:
             return Rewrite()
         if self.rewriter is None:
             return Rewrite(failure="no_rewriter")
-        shown = [self.index.tool(scored.tool_id) for scored in self._retriever.rank(reading, self.rewriter.shown)]
+        shown = self._retriever.shown(reading, self.rewriter.shown)
         return self.rewriter.steps([reading.text], [shown])[0]
 
     def _degraded(self, reading: Reading, rewritten: Rewrite) -> list[dict[str, str]]:

@@ -6,7 +6,7 @@ when it helps on requests it has not seen.
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -49,10 +49,14 @@ class Examples:
         positions = tuple(tuple(toolset.positions[tool_id] for tool_id in tools) for tools in golden)
         return cls(annotated.queries, positions)
 
+    def part(self, numbers: Iterable[int]) -> "Examples":
+        """Return some of the examples."""
+        kept = list(numbers)
+        return Examples(tuple(self.queries[n] for n in kept), tuple(self.golden[n] for n in kept))
+
     def without(self, held_out: int) -> "Examples":
         """Return all examples but one."""
-        kept = [number for number in range(len(self)) if number != held_out]
-        return Examples(tuple(self.queries[n] for n in kept), tuple(self.golden[n] for n in kept))
+        return self.part(number for number in range(len(self)) if number != held_out)
 
     def uses(self) -> Counter[int]:
         """Count in how many examples each tool is golden; the most used first, equals in catalogue order."""

@@ -16,7 +16,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from mtrb.types import Query, Run, ScoredTool
+from mtrb.types import Query, Run, ScoredTool, Tool
 from qta.completion import CompletionRule, Provider
 from qta.index import ToolIndex
 from qta.names import NameIndex
@@ -85,10 +85,18 @@ class HybridRetriever:
 
     def retrieve(self, queries: Sequence[Query], k: int) -> Run:
         """Rank for each query; a rewritten one by its original text and the steps of the rewrite."""
-        texts = [query.text if query.original is None else query.original for query in queries]
-        steps = [[] if query.original is None else split_steps(query.text) for query in queries]
-        readings = self.reader.read_all(texts, steps)
+        readings = self.reader.read_all([query.original or query.text for query in queries])
+        rewrites = [split_steps(query.text) if query.original else () for query in queries]
+        readings = [self.reader.with_steps(*one) for one in zip(readings, rewrites, strict=True)]
         return {query.query_id: self.rank(reading, k) for query, reading in zip(queries, readings, strict=True)}
+
+    def nearest(self, text: str, count: int) -> list[Tool]:
+        """Return the tools that a rewriter is shown for a request, best first."""
+        return self.shown(self.reader.read(text), count)
+
+    def shown(self, reading: Reading, count: int) -> list[Tool]:
+        """Return the tools that a rewriter is shown for a request that was read, best first."""
+        return [self.index.tool(scored.tool_id) for scored in self.rank(reading, count)]
 
     def rank(self, reading: Reading, k: int) -> list[ScoredTool]:
         """Return the k best tools for a request."""

@@ -119,7 +119,7 @@ def _compound(word: str, glossary: _Glossary) -> str:
 
 
 def _unspaced(text: str, language: str) -> Iterator[str]:
-    """Yield the English of the longest expressions, from left to right; the script's letters between them are dropped."""
+    """Yield the English of the longest expressions, from left to right; letters between them are dropped."""
     glossary = _glossary(language)
     at = 0
     while at < len(text):

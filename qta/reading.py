@@ -69,23 +69,23 @@ class Reader:
     encoder: TextEncoder
     clauses: bool = True
 
-    def read(self, text: str, steps: Sequence[str] = ()) -> Reading:
-        """Return what retrieval needs of a request, and of the steps of its rewrite."""
+    def read(self, text: str) -> Reading:
+        """Return what retrieval needs of a request."""
         english = read_in_english(text)
         encoded = self.encoder.encode_one(english or text)
         understood = encoded.known >= _KNOWN
         vector = encoded.vector if understood else np.zeros_like(encoded.vector)
         clauses = self._parts(split_clauses(english or text)) if self.clauses and understood else ()
-        return Reading(text, english, vector, encoded.truncated, understood, clauses, self._parts(steps))
+        return Reading(text, english, vector, encoded.truncated, understood, clauses)
 
     def with_steps(self, reading: Reading, steps: Sequence[str]) -> Reading:
         """Return a reading with the steps of a rewrite."""
         return replace(reading, steps=self._parts(steps))
 
-    def read_all(self, texts: Sequence[str], steps: Sequence[Sequence[str]]) -> list[Reading]:
+    def read_all(self, texts: Sequence[str]) -> list[Reading]:
         """Read many requests, on all cores."""
         with ThreadPoolExecutor() as pool:
-            return list(pool.map(self.read, texts, steps))
+            return list(pool.map(self.read, texts))
 
     def _parts(self, texts: Sequence[str]) -> tuple[Part, ...]:
         return tuple(Part(text, self.encoder.encode_one(text).vector) for text in texts)

@@ -1,6 +1,6 @@
 """The benchmark registry: dataset ids, their splits, and one way to load them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,11 +13,11 @@ from mtrb.benchmarks.released import (
     load_toolbench,
     load_toolbench_standin,
 )
-from mtrb.errors import DataError
+from mtrb.errors import AbsentDataError, DataError
 from mtrb.formats import read_tools, sample_path
 from mtrb.types import Benchmark, Toolset
 
-__all__ = ["DATASETS", "Dataset", "load", "load_examples", "load_files"]
+__all__ = ["DATASETS", "Dataset", "held_out", "load", "load_examples", "load_files"]
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,16 @@ def load(dataset_id: str, split: str = "test") -> Benchmark:
     if split not in dataset.splits:
         raise DataError(f"{dataset_id} has no split {split!r}; it has {', '.join(dataset.splits)}")
     return dataset.load(split)
+
+
+def held_out() -> Iterator[Benchmark]:
+    """Yield every split of every dataset whose data is there: what training must not see."""
+    for dataset_id, dataset in DATASETS.items():
+        for split in dataset.splits:
+            try:
+                yield load(dataset_id, split)
+            except AbsentDataError:
+                continue
 
 
 def load_examples(dataset_id: str) -> list[Benchmark]:

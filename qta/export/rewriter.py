@@ -1,13 +1,46 @@
-"""Make the file a rewriter is served from: one int8 ONNX graph with key-value cache, of a model `qta.training` made.
+"""Make the file our small rewriter is served from: one int8 ONNX graph with key-value cache, 24 MB.
 
-python -m qta.export.rewriter --model DIR --out qta/weights
+python -m qta.export.rewriter qta/weights/base.safetensors --out qta/weights
 """
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 
-from qta.export.graph import HEADS, LAYERS, MICROSOFT, Graph, Weights
+from mtrb.formats import read_tools
+from qta.export.graph import HEADS, LAYERS, MICROSOFT, Graph, Weights, measure_ranges
+from qta.rewriting.prompt import Prompt
+from qta.rewriting.small import FILE, POSITIONS, TOKENIZER
+
+_PROMPTS, _STEPS = 24, 3  # texts that the ranges are measured on, and steps in each
+
+
+def export(model: Any, tokenizer: Any, folder: Path) -> list[str]:
+    """Write the files that `SmallGenerator` opens; return their names."""
+    import onnx
+
+    model = model.cpu().float().eval()
+    state = {name.removeprefix("bert."): value.numpy() for name, value in model.state_dict().items()}
+    peaks = measure_ranges(model, _texts(tokenizer))
+    ranges = {name.removeprefix("bert."): value for name, value in peaks.items()}
+    onnx.save(build_model(state, ranges, state["lm_head.bias"], POSITIONS), folder / FILE)
+    tokenizer.backend_tokenizer.save(str(folder / TOKENIZER))
+    return [FILE, TOKENIZER]
+
+
+def _texts(tokenizer: Any) -> Iterator[Any]:
+    """Yield prompts of the bundled sample's tools with steps behind them, as the model will see them."""
+    prompt, tools = Prompt(), list(read_tools(["sample:"]))
+    for start in range(0, _PROMPTS * prompt.tools, prompt.tools):
+        shown = [tools[at % len(tools)] for at in range(start, start + prompt.tools)]
+        messages = prompt.messages(shown[0].description, shown)
+        steps = "; ".join(prompt.line(tool) for tool in shown[:_STEPS])
+        conversation = [*messages, {"role": "assistant", "content": steps}]
+        ids = tokenizer.apply_chat_template(conversation, return_dict=True, return_tensors="pt", truncation=True)
+        yield {"input_ids": ids["input_ids"]}
 
 
 def build_model(weights: Weights, ranges: Weights, output_bias: Any, positions: int) -> Any:
@@ -56,3 +89,18 @@ def build_model(weights: Weights, ranges: Weights, output_bias: Any, positions: 
     numbers = [helper.make_tensor_value_info(one, TensorProto.INT64, [1]) for one in ("past", "total", "scored")]
     scores = helper.make_tensor_value_info("scores", TensorProto.FLOAT, [1, "scored_tokens", len(output_bias)])
     return graph.model("rewriter", [ids, *numbers, *inputs], [scores, *outputs])
+
+
+@click.command(help=__doc__.splitlines()[0] if __doc__ else None)
+@click.argument("model", type=click.Path(exists=True, path_type=Path))
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True)
+def main(model: Path, out: Path) -> None:
+    """Export a base, from its folder or its shipped layers."""
+    from qta.training.delta import load
+
+    for name in export(*load(model), out):
+        click.echo(f"{out / name}: {(out / name).stat().st_size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,1 +1,40 @@
 """Rewrite requests with a language model that is shown a few tools."""
+
+from pathlib import Path
+
+from mtrb.errors import ArtefactError
+from qta.rewriting.generator import Decoding, Generator
+from qta.rewriting.manifest import RewriterManifest, current_build
+from qta.rewriting.rewriter import ToolRewriter
+
+__all__ = ["open_rewriter"]
+
+
+def open_rewriter(folder: Path, timeout: float | None = None) -> ToolRewriter:
+    """Open a rewriter folder.
+
+    Raises:
+        ArtefactError: it is absent, damaged, or its adapter belongs to another base.
+        MissingDependencyError: its base needs transformers, which is not installed.
+    """
+    build = current_build(folder)
+    manifest = RewriterManifest.read(build)
+    decoding = Decoding(max_new_tokens=manifest.max_new_tokens, no_repeat=manifest.no_repeat)
+    return ToolRewriter(_generator(build, manifest), manifest.read_prompt(), decoding, timeout)
+
+
+def _generator(build: Path, manifest: RewriterManifest) -> Generator:
+    if manifest.kind == "small":
+        from qta.rewriting.small import SmallGenerator
+
+        return SmallGenerator(build)
+    from qta.rewriting.local import CausalGenerator, fingerprint, load_model
+
+    model, tokenizer = load_model(manifest.base)
+    if (found := fingerprint(model)) != manifest.fingerprint:
+        raise ArtefactError(
+            f"{build}: an adapter of the base {manifest.base!r} with fingerprint {manifest.fingerprint}, but the base "
+            f"there has {found}; get the base that it was trained on, or train it again"
+        )
+    generator: Generator = CausalGenerator.adapted(model, tokenizer, build / "adapter")
+    return generator

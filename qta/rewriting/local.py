@@ -1,13 +1,18 @@
 """Any Hugging Face causal language model on this machine, with a LoRA adapter where there is one."""
 
 import hashlib
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from mtrb.errors import ArtefactError, InputError, MissingDependencyError
 from qta.rewriting.generator import Decoding, check_deadline
 from qta.rewriting.prompt import Message, plain_text
+
+DEFAULT_BASE = "default"
+"""Our own small base, whose layers come with the package."""
 
 _SEQUENCES = 256  # decoded at once
 
@@ -23,25 +28,22 @@ class CausalGenerator:
         self.positions = min(limit for limit in limits if limit)
 
     @classmethod
-    def load(cls, base: str, adapter: Path | None = None) -> "CausalGenerator":
-        """Load a model by its name on the Hugging Face hub or its folder.
+    def adapted(cls, model: Any, tokenizer: Any, adapter: Path) -> Self:
+        """Return a generator with a LoRA adapter on the model.
 
         Raises:
-            MissingDependencyError: transformers or peft is not installed.
-            InputError: there is no such model, or its tokenizer has no end token.
+            MissingDependencyError: peft is not installed.
             ArtefactError: the adapter cannot be read or belongs to another architecture.
         """
-        model, tokenizer = load_model(base)
-        if adapter is not None:
-            try:
-                from peft import PeftModel
-            except ImportError as error:
-                raise MissingDependencyError(f"adapters need peft ({error}); `make install`") from None
-            try:
+        try:
+            from peft import PeftModel
+        except ImportError as error:
+            raise MissingDependencyError(f"adapters need peft ({error}); `make install`") from None
+        try:
+            with quiet():
                 model = PeftModel.from_pretrained(model, str(adapter))
-            except (OSError, ValueError, RuntimeError, KeyError) as error:
-                reason = str(error).strip().partition("\n")[0]
-                raise ArtefactError(f"{adapter}: no adapter of {base}: {reason}") from None
+        except (OSError, ValueError, RuntimeError, KeyError) as error:
+            raise ArtefactError(f"{adapter}: no adapter of this base: {str(error).strip().splitlines()[0]}") from None
         return cls(model.eval(), tokenizer)
 
     def prompt_ids(self, conversation: Sequence[Message]) -> list[int]:
@@ -57,6 +59,11 @@ class CausalGenerator:
                 messages, add_generation_prompt=True, tokenize=True, return_dict=True, enable_thinking=False
             )["input_ids"]
         )
+
+    def fits(self, conversation: Sequence[Message], decoding: Decoding) -> bool:
+        """Tell whether the model can read a conversation and still answer."""
+        length: int = len(self.prompt_ids(conversation)) + decoding.max_new_tokens
+        return length <= self.positions
 
     def generate(
         self, conversations: Sequence[Sequence[Message]], decoding: Decoding, deadline: float | None = None
@@ -132,9 +139,15 @@ def load_model(base: str) -> tuple[Any, Any]:
         raise MissingDependencyError(f"local models need torch and transformers ({error}); `make install`") from None
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
+    if base == DEFAULT_BASE:
+        from qta.training.delta import load_default
+
+        model, tokenizer = load_default()
+        return model.to(device).eval(), tokenizer
     try:
-        tokenizer = AutoTokenizer.from_pretrained(base)
-        model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype)
+        with quiet():
+            tokenizer = AutoTokenizer.from_pretrained(base)
+            model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype)
     except (OSError, ValueError, KeyError, ImportError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise InputError(f"cannot load the base model {base!r}: {reason}; give a folder or a name on the hub") from None
@@ -155,3 +168,20 @@ def fingerprint(model: Any) -> str:
         values = parameter.detach().flatten()[:16].float().cpu().numpy().round(3)
         digest.update(f"{name} {tuple(parameter.shape)} {values.tolist()}".encode())
     return digest.hexdigest()[:16]
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the libraries' bars and notes to each other from the user's terminal."""
+    import transformers
+
+    verbosity = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
+    finally:
+        transformers.logging.set_verbosity(verbosity)
+        transformers.logging.enable_progress_bar()

@@ -33,9 +33,9 @@ class Prompt:
         seed: of the sampling.
     """
 
-    tools: int = 12
+    tools: int = 10
     selection: Literal["nearest", "sampled"] = "nearest"
-    words: int = 8
+    words: int = 6
     seed: int = 0
     version: int = 1
 

@@ -4,18 +4,16 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mtrb.types import Query, Tool
+from qta.hybrid import HybridRetriever
 from qta.rewriting.generator import DeadlineError, Decoding, GenerationError, Generator
 from qta.rewriting.prompt import Prompt
 from qta.steps import join_steps, split_steps
 
 logger = logging.getLogger(__name__)
-
-ShowTools = Callable[[Sequence[str]], Sequence[Sequence[Tool]]]
-"""Choose, for each request, the tools that the rewriter is shown, best first."""
 
 _CACHED = 10_000
 
@@ -38,14 +36,12 @@ class ToolRewriter:
 
     Attributes:
         generator: the language model.
-        show: chooses the tools in the prompt.
         prompt: what the model is asked.
         decoding: how its answer is drawn.
         timeout: seconds after which a batch goes through as it is; None waits.
     """
 
     generator: Generator
-    show: ShowTools
     prompt: Prompt = field(default_factory=Prompt)
     decoding: Decoding = field(default_factory=Decoding)
     timeout: float | None = None
@@ -60,27 +56,18 @@ class ToolRewriter:
         """Return how many tools the model is shown."""
         return self.prompt.tools
 
-    def rewrite(self, queries: Sequence[Query]) -> list[Query]:
-        """Return as many queries, in order and with their ids, as `qta.pipeline.Rewriter` says."""
-        rewrites = self.steps([query.text for query in queries])
-        return [
-            query.rewritten(join_steps(one.steps)) if one.steps else query
-            for query, one in zip(queries, rewrites, strict=True)
-        ]
-
-    def steps(self, requests: Sequence[str], shown: Sequence[Sequence[Tool]] | None = None) -> list[Rewrite]:
-        """Return the steps of each request; `shown` spares choosing the tools again where they are known."""
+    def steps(self, requests: Sequence[str], shown: Sequence[Sequence[Tool]]) -> list[Rewrite]:
+        """Return the steps of each request, for which the model is shown these tools, best first."""
         found = {request: rewrite for request in requests if (rewrite := self._recall(request))}
-        missing = [request for request in dict.fromkeys(requests) if request not in found]
+        missing = {request: tools for request, tools in zip(requests, shown, strict=True) if request not in found}
         if missing:
-            given = dict(zip(requests, shown, strict=True)) if shown is not None else {}
-            found |= self._generate(missing, [given[request] for request in missing] if given else None)
+            found |= self._generate(missing)
         return [found[request] for request in requests]
 
-    def _generate(self, requests: Sequence[str], shown: Sequence[Sequence[Tool]] | None) -> dict[str, Rewrite]:
+    def _generate(self, shown: Mapping[str, Sequence[Tool]]) -> dict[str, Rewrite]:
+        requests = list(shown)
         deadline = None if self.timeout is None else time.monotonic() + self.timeout
-        tools = self.show(requests) if shown is None else shown
-        conversations = [self.prompt.messages(*one) for one in zip(requests, tools, strict=True)]
+        conversations = [self.prompt.messages(request, tools) for request, tools in shown.items()]
         try:
             answers = self.generator.generate(conversations, self.decoding, deadline)
         except GenerationError as error:
@@ -108,3 +95,20 @@ class ToolRewriter:
             if request in self._known:
                 self._known.move_to_end(request)
             return self._known.get(request)
+
+
+@dataclass(frozen=True)
+class CatalogueRewriter:
+    """Rewrite requests over one catalogue, the tools shown being those that the retriever finds (`qta.pipeline`)."""
+
+    rewriter: ToolRewriter
+    retriever: HybridRetriever
+
+    def rewrite(self, queries: Sequence[Query]) -> list[Query]:
+        """Return as many queries, in order and with their ids; one that gets no rewrite stays as it is."""
+        requests = [query.text for query in queries]
+        shown = [self.retriever.nearest(request, self.rewriter.shown) for request in requests]
+        return [
+            query.rewritten(join_steps(one.steps)) if one.steps else query
+            for query, one in zip(queries, self.rewriter.steps(requests, shown), strict=True)
+        ]

@@ -22,9 +22,9 @@ class _Settings(BaseModel):
 class PromptSettings(_Settings):
     """What the rewriter is shown, see `Prompt`."""
 
-    tools: Annotated[int, Field(ge=0)] = 12
+    tools: Annotated[int, Field(ge=0)] = 10
     selection: Literal["nearest", "sampled"] = "nearest"
-    words: Positive = 8
+    words: Positive = 6
 
     def prompt(self, seed: int) -> Prompt:
         """Return the prompt; sampled tools depend on the seed."""

@@ -1,6 +1,6 @@
 """The language model in training: a base with a LoRA adapter, sampled from and moved by TRL's DPO trainer."""
 
-import warnings
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from mtrb.errors import InputError, MissingDependencyError
-from qta.rewriting.local import CausalGenerator, load_model
+from qta.rewriting.local import CausalGenerator, load_model, quiet
 from qta.rewriting.prompt import plain_text
 from qta.training.config import DPOSettings, LoraSettings
 from qta.training.preferences import PreferencePair
@@ -33,7 +33,8 @@ class Policy:
         model, self.tokenizer = load_model(base)
         torch.manual_seed(seed)
         if adapter is not None:
-            self.model: Any = PeftModel.from_pretrained(model, str(adapter), is_trainable=True)
+            with quiet():
+                self.model: Any = PeftModel.from_pretrained(model, str(adapter), is_trainable=True)
             return
         config = LoraConfig(
             r=lora.rank,
@@ -43,13 +44,19 @@ class Policy:
             task_type="CAUSAL_LM",
         )
         try:
-            self.model = get_peft_model(model, config)
+            with quiet():
+                self.model = get_peft_model(model, config)
         except ValueError as error:
             raise InputError(f"{base!r} cannot get a LoRA adapter: {error}") from None
 
     def generator(self) -> CausalGenerator:
         """Return what samples from the current policy."""
         return CausalGenerator(self.model.eval(), self.tokenizer)
+
+    def merged(self) -> Any:
+        """Return a copy of the base with the adapter in its weights."""
+        with quiet():
+            return copy.deepcopy(self.model).merge_and_unload()
 
     def save(self, folder: Path) -> None:
         """Write the adapter into a folder."""
@@ -65,7 +72,7 @@ class Policy:
         from trl import DPOConfig, DPOTrainer
 
         rows = [self._row(pair) for pair in pairs]
-        with TemporaryDirectory() as folder, _quiet():
+        with TemporaryDirectory() as folder, quiet():
             arguments = DPOConfig(
                 output_dir=folder,
                 beta=settings.beta,
@@ -128,21 +135,3 @@ def compact_output_layer() -> Iterator[None]:
         yield
     finally:
         utils._use_triton = before
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the libraries' notes of what they set up from the progress bars."""
-    import datasets
-    import transformers
-
-    verbosity = transformers.logging.get_verbosity()
-    transformers.logging.set_verbosity_error()
-    datasets.disable_progress_bars()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            yield
-    finally:
-        transformers.logging.set_verbosity(verbosity)
-        datasets.enable_progress_bars()

@@ -17,8 +17,8 @@ from qta.ranking import RankingFunction
 from qta.rewriting.prompt import Message
 from qta.steps import join_steps, split_steps
 
-RankGolden = Callable[[Query, Sequence[str]], Sequence[Sequence[int]]]
-"""Return, for each rewrite of an annotated request, the ranks (from 1) of the request's golden tools."""
+RankGolden = Callable[[Sequence[str]], Sequence[Sequence[int]]]
+"""Return, for each rewrite of a request, the ranks (from 1) of the request's golden tools."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,19 @@ class Candidates:
     prompt: list[Message]
     ranked: tuple[Candidate, ...]
 
+    def to_json(self) -> dict[str, Any]:
+        """Return what `of` reads."""
+        return {
+            "query": [self.query.query_id, self.query.text],
+            "prompt": self.prompt,
+            "ranked": [[one.text, one.score] for one in self.ranked],
+        }
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> "Candidates":
+        """Read what `to_json` gave."""
+        return cls(Query(*content["query"]), content["prompt"], tuple(Candidate(*one) for one in content["ranked"]))
+
     @property
     def original(self) -> float:
         """Return what the request scores as it is."""
@@ -76,9 +89,11 @@ def rank_candidates(
 ) -> Candidates:
     """Score a request's rewrites and the request itself; equal rewrites count once, empty ones not at all."""
     texts = [query.text, *(join_steps(split_steps(sample)) for sample in samples)]
-    distinct = list({text.casefold(): text for text in reversed(texts) if text}.values())[::-1]
-    ranks = rank(query, distinct)
-    ranked = [Candidate(text, function(places, text)) for text, places in zip(distinct, ranks, strict=True)]
+    distinct: dict[str, str] = {}
+    for text in filter(None, texts):
+        distinct.setdefault(text.casefold(), text)
+    ranks = rank(list(distinct.values()))
+    ranked = [Candidate(text, function(places, text)) for text, places in zip(distinct.values(), ranks, strict=True)]
     return Candidates(query, prompt, tuple(ranked))
 
 

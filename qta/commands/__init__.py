@@ -1,0 +1,1 @@
+"""The longer commands of `qta`, a module each."""

@@ -1,0 +1,103 @@
+"""`qta train`: align a rewriter with your tools, and go back to the one before."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from mtrb.types import Benchmark
+
+_folder = click.Path(file_okay=False, path_type=Path)
+_file = click.Path(dir_okay=False, exists=True, path_type=Path)
+
+
+@click.group()
+def train() -> None:
+    """Teach a rewriter your tools from annotated requests."""
+
+
+@train.command()
+@click.argument("dataset", required=False)
+@click.option("--tools", help="A catalogue of your own, in any format of `qta index`.")
+@click.option("--queries", help="Its annotated requests: JSON Lines with id, query and tools.")
+@click.option(
+    "--split", default="train", show_default=True, help="Of the dataset, or what `split` says in your requests."
+)
+@click.option("--examples", type=click.IntRange(1), help="Learn from the first so many requests only.")
+@click.option("--base", help="A model of the Hugging Face hub or a folder.  [default: our own small one]")
+@click.option("--config", type=_file, help="Settings in YAML; qta/training/align.yaml lists them all.")
+@click.option("--seed", type=int, help="Of sampling and training.")
+@click.option("--out", type=_folder, required=True, help="Folder of the rewriter, for `qta serve --rewriter`.")
+def dpo(
+    dataset: str | None,
+    tools: str | None,
+    queries: str | None,
+    split: str,
+    examples: int | None,
+    base: str | None,
+    config: Path | None,
+    seed: int | None,
+    out: Path,
+) -> None:
+    """Align a rewriter with DPO on annotated requests of DATASET, or of a catalogue of your own.
+
+    It is installed in the folder only if requests that it has not seen are served no worse with it; the one that was
+    there is kept, see `qta train restore`. Interrupted, it goes on where it was when it is started again.
+    """
+    from tqdm import tqdm
+
+    from qta.encoder import Encoder
+    from qta.training.config import load_settings
+    from qta.training.run import train_dpo
+
+    settings = load_settings(config, base=base, seed=seed)
+    annotated = _first(_annotated(dataset, tools, queries, split), examples)
+    with tqdm(total=None, desc="align", unit=" steps", delay=1, leave=False) as bar:
+        outcome = train_dpo(annotated, settings, out, Encoder(), lambda line: (bar.update(), tqdm.write(line)))
+    gate = outcome.verdict.to_json()
+    click.echo(
+        f"{outcome.seconds:,.0f} s, at most {outcome.peak_memory_mb:,} MB; pairs, log and curves in {outcome.build}"
+    )
+    if gate["before"]:
+        before, after = (gate[name]["sufficiency"] for name in ("before", "after"))
+        click.echo(
+            f"unseen examples, mean of Sufficiency@5 and @10: {100 * before:.1f} before, {100 * after:.1f} after"
+        )
+    click.echo(
+        f"rewriter {gate['verdict']}" + (f"; serve it with --rewriter {out}" if outcome.verdict.accepted else "")
+    )
+    sys.exit(0 if outcome.verdict.accepted else 1)
+
+
+@train.command()
+@click.argument("folder", type=_folder)
+def restore(folder: Path) -> None:
+    """Serve the rewriter that was in FOLDER before the current one; again, and the current one returns."""
+    from qta.rewriting.manifest import restore as serve_the_one_before
+
+    click.echo(f"{folder} serves {serve_the_one_before(folder).name} again")
+
+
+def _annotated(dataset: str | None, tools: str | None, queries: str | None, split: str) -> "Benchmark":
+    from mtrb.benchmarks import DATASETS, load, load_files
+
+    if bool(tools) != bool(queries):
+        raise click.UsageError("--tools and --queries go together")
+    if bool(tools) == bool(dataset):
+        raise click.UsageError(f"name a dataset ({', '.join(DATASETS)}), or give --tools and --queries")
+    if dataset is not None:
+        return load(dataset, split)
+    return load_files(str(tools), str(queries), split if _given("split") else None)
+
+
+def _given(option: str) -> bool:
+    source = click.get_current_context().get_parameter_source(option)
+    return source is not None and source != click.core.ParameterSource.DEFAULT
+
+
+def _first(annotated: "Benchmark", examples: int | None) -> "Benchmark":
+    from dataclasses import replace
+
+    return annotated if examples is None else replace(annotated, queries=annotated.queries[:examples])

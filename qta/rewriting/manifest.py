@@ -1,0 +1,168 @@
+"""A rewriter as a folder: a manifest, the model or what stands for it, and what it was made with.
+
+    DIR/current.json      names the build that is served, and the one before; replaced atomically
+    DIR/<build>/          rewriter.json, the model or adapter, the preference pairs, the log of the training
+
+The rewriter that comes with the package is such a build by itself.
+"""
+
+import hashlib
+import uuid
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mtrb.errors import ArtefactError
+from qta.rewriting.prompt import Prompt
+
+FORMAT = 1
+MANIFEST, CURRENT = "rewriter.json", "current.json"
+
+
+class RewriterManifest(BaseModel):
+    """Describe a rewriter; everything that serving must agree with, and how it came about.
+
+    Attributes:
+        kind: `small` is our own base through ONNX Runtime, `causal` any other through transformers.
+        base: the base model, and `fingerprint` what tells its weights from others.
+        prompt: what the model is shown, and `prompt_digest` what tells all of it from other prompts.
+        gate: before and after on requests that the rewriter had not seen, and the verdict.
+        trained_on: dataset, query ids and fingerprint of the catalogue.
+        sha256: of the files that are served.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    format: int = FORMAT
+    kind: Literal["small", "causal"]
+    base: str
+    fingerprint: str
+    prompt: dict[str, Any]
+    prompt_digest: str
+    max_new_tokens: int
+    no_repeat: int
+    retriever: str
+    gate: dict[str, Any] = {}
+    trained_on: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
+    created: str
+    versions: dict[str, str]
+    sha256: dict[str, str]
+
+    def read_prompt(self) -> Prompt:
+        """Return the prompt.
+
+        Raises:
+            ArtefactError: this version words it otherwise than the one that trained the rewriter.
+        """
+        prompt = Prompt(**self.prompt)
+        if prompt.digest != self.prompt_digest:
+            raise ArtefactError(
+                f"the rewriter was trained with the prompt {self.prompt_digest}, this version has {prompt.digest}; "
+                "train it again, or use the version that made it"
+            )
+        return prompt
+
+    def write(self, build: Path) -> None:
+        """Write the manifest; its presence says that the build is whole."""
+        (build / MANIFEST).write_text(self.model_dump_json(indent=2) + "\n", "utf-8")
+
+    @classmethod
+    def read(cls, build: Path) -> Self:
+        """Read a build's manifest and check its files by hash.
+
+        Raises:
+            ArtefactError: there is none, or a file is absent or altered.
+        """
+        path = build / MANIFEST
+        try:
+            manifest = cls.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            raise ArtefactError(f"{build}: no rewriter; make one with `qta train dpo --out {build}`") from None
+        except (OSError, ValidationError) as error:
+            reason = " ".join(str(error).split("For further information")[0].split())
+            raise ArtefactError(f"{path}: no manifest of a rewriter ({reason})") from None
+        if manifest.format != FORMAT:
+            raise ArtefactError(f"{path}: format {manifest.format}, this version needs {FORMAT}; train it again")
+        for name, expected in manifest.sha256.items():
+            found = sha256(build / name)
+            if found != expected:
+                raise ArtefactError(f"{build / name}: altered: sha256 {found}, expected {expected}; restore it")
+        return manifest
+
+
+def describe_prompt(prompt: Prompt) -> dict[str, Any]:
+    """Return the manifest's fields on a prompt."""
+    return {"prompt": asdict(prompt), "prompt_digest": prompt.digest}
+
+
+def sha256(path: Path) -> str:
+    """Return the hash of a file, `absent` where there is none."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return "absent"
+
+
+def current_build(folder: Path) -> Path:
+    """Return the build that a rewriter folder serves; a build by itself stands for itself.
+
+    Raises:
+        ArtefactError: there is none.
+    """
+    if (folder / MANIFEST).exists():
+        return folder
+    return folder / _pointer(folder).build
+
+
+def new_build(folder: Path) -> Path:
+    """Return where a build can be written beside the others."""
+    build = folder / uuid.uuid4().hex[:12]
+    build.mkdir(parents=True)
+    return build
+
+
+def install(build: Path) -> None:
+    """Serve a whole build from now on; the one before is kept."""
+    folder = build.parent
+    before = _pointer(folder).build if (folder / CURRENT).exists() else None
+    _point(folder, _Pointer(build=build.name, previous=before))
+
+
+def restore(folder: Path) -> Path:
+    """Serve the build before the current one again; called twice, the current one returns.
+
+    Raises:
+        ArtefactError: there is none.
+    """
+    pointer = _pointer(folder)
+    if pointer.previous is None:
+        raise ArtefactError(f"{folder}: there is no rewriter before the current one")
+    _point(folder, _Pointer(build=pointer.previous, previous=pointer.build))
+    return folder / pointer.previous
+
+
+class _Pointer(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    build: str
+    previous: str | None = None
+
+
+def _pointer(folder: Path) -> _Pointer:
+    try:
+        return _Pointer.model_validate_json((folder / CURRENT).read_bytes())
+    except FileNotFoundError:
+        raise ArtefactError(f"{folder}: no rewriter; make one with `qta train dpo --out {folder}`") from None
+    except (OSError, ValidationError) as error:
+        reason = " ".join(str(error).split("For further information")[0].split())
+        raise ArtefactError(f"{folder / CURRENT}: cannot be read ({reason})") from None
+
+
+def _point(folder: Path, pointer: _Pointer) -> None:
+    partial = folder / f"{CURRENT}.part"
+    partial.write_text(pointer.model_dump_json() + "\n", "utf-8")
+    partial.replace(folder / CURRENT)

@@ -1,0 +1,97 @@
+"""What the rewriter is taught by example: a request, the tools it is shown, and the steps that carry it out.
+
+The prompts are those of serving: the tools that the served retriever finds, in catalogues of all sizes, so that some
+golden tools are shown and have to be chosen, and others are not and have to be described.
+"""
+
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from mtrb.types import Benchmark, Query, Tool, Toolset
+from qta.encoder import Encoder
+from qta.hybrid import HybridRetriever
+from qta.index import build_in_memory
+from qta.rewriting.prompt import Message, Prompt
+from qta.steps import join_steps
+
+_MERGED = 6  # small catalogues in one at most
+_SMALL = 400  # tools; larger catalogues stay alone, and show a part of themselves
+_LARGEST_PART = 2000
+_SAMPLED = 0.15  # of the prompts show sampled tools, as the paper's do
+_WITHOUT_GOLDEN = 0.1  # of the prompts hide what is looked for
+_FEWEST = 5
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """A prompt and the answer that it should get."""
+
+    prompt: list[Message]
+    steps: str
+
+
+def demonstrate(
+    training: Sequence[Benchmark], encoder: Encoder, prompt: Prompt, seed: int = 0
+) -> Iterator[Demonstration]:
+    """Yield one demonstration for each request, in catalogues mixed anew by the seed."""
+    rng = random.Random(seed)  # noqa: S311 (a mixture, no secret)
+    for bench in _mixed(training, rng):
+        retriever = HybridRetriever(build_in_memory(bench.toolset, encoder), encoder)
+        run = retriever.retrieve(bench.queries, prompt.tools)
+        for query in bench.queries:
+            golden = [bench.toolset[bench.toolset.positions[one]] for one in bench.qrels[query.query_id]]
+            nearest = [bench.toolset[bench.toolset.positions[one.tool_id]] for one in run[query.query_id]]
+            yield demonstration(query, golden, _shown(nearest, golden, bench.toolset, prompt, rng), prompt)
+
+
+def demonstration(query: Query, golden: Iterable[Tool], shown: Sequence[Tool], prompt: Prompt) -> Demonstration:
+    """Return the prompt of a request, and its golden tools as the steps."""
+    return Demonstration(prompt.messages(query.text, shown), join_steps(map(prompt.line, golden)))
+
+
+def _shown(
+    nearest: Sequence[Tool], golden: Sequence[Tool], every: Toolset, prompt: Prompt, rng: random.Random
+) -> list[Tool]:
+    count = rng.randint(min(_FEWEST, prompt.tools), prompt.tools)
+    if rng.random() < _SAMPLED:
+        return rng.sample(list(every), min(count, len(every)))
+    if rng.random() < _WITHOUT_GOLDEN:
+        return [tool for tool in nearest if tool not in golden][:count]
+    return list(nearest[: prompt.tools if rng.random() < 0.5 else count])
+
+
+def _mixed(training: Sequence[Benchmark], rng: random.Random) -> Iterator[Benchmark]:
+    """Yield the catalogues anew: small ones several at a time, of large ones a part."""
+    small = [bench for bench in training if len(bench.toolset) <= _SMALL]
+    rng.shuffle(small)
+    while small:
+        count = rng.choice([1, 1, 2, 3, _MERGED])
+        yield _merged(small[:count])
+        del small[:count]
+    for bench in training:
+        if len(bench.toolset) > _SMALL:
+            yield from _parts(bench, rng)
+
+
+def _merged(benches: Sequence[Benchmark]) -> Benchmark:
+    tools = {tool.tool_id: tool for bench in benches for tool in bench.toolset}
+    queries = tuple(query for bench in benches for query in bench.queries)
+    qrels = {query_id: golden for bench in benches for query_id, golden in bench.qrels.items()}
+    return replace(benches[0], toolset=Toolset(tools.values()), queries=queries, qrels=qrels)
+
+
+def _parts(bench: Benchmark, rng: random.Random) -> Iterator[Benchmark]:
+    """Yield a large catalogue in parts: a share of its requests, their tools, and others drawn beside them."""
+    queries = list(bench.queries)
+    rng.shuffle(queries)
+    while queries:
+        some = tuple(queries[:200])
+        del queries[:200]
+        golden = {tool_id for query in some for tool_id in bench.qrels[query.query_id]}
+        wanted = rng.randint(len(golden), max(len(golden), min(_LARGEST_PART, len(bench.toolset))))
+        others = [tool for tool in bench.toolset if tool.tool_id not in golden]
+        kept = {tool.tool_id for tool in rng.sample(others, min(len(others), wanted - len(golden)))} | golden
+        toolset = Toolset(tool for tool in bench.toolset if tool.tool_id in kept)
+        qrels = {query.query_id: bench.qrels[query.query_id] for query in some}
+        yield replace(bench, toolset=toolset, queries=some, qrels=qrels)

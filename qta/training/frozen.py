@@ -1,0 +1,109 @@
+"""The frozen retriever as training sees it: which tools it shows, and what ranks it gives to golden tools."""
+
+import hashlib
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from mtrb.types import Query, Tool
+from qta.baselines import FloatDenseRetriever
+from qta.encoder import Encoded
+from qta.hybrid import HybridRetriever
+from qta.reading import Reading, TextEncoder
+from qta.rewriting.prompt import Prompt
+from qta.steps import split_steps
+
+Ranks = Sequence[int]
+
+_DEPTH = 1000  # golden tools further down all count as one place behind
+
+
+class Frozen(Protocol):
+    """Show tools and rank golden ones."""
+
+    def show(self, requests: Sequence[str], prompt: Prompt) -> list[list[Tool]]:
+        """Return the tools that each request's prompt holds."""
+        ...
+
+    def ranks(self, query: Query, golden: Sequence[int], rewrites: Sequence[str]) -> list[Ranks]:
+        """Return the ranks (from 1) of the golden tools for each rewrite of a request."""
+        ...
+
+
+def sampled_tools(tools: Sequence[Tool], request: str, prompt: Prompt) -> list[Tool]:
+    """Return tools drawn by the prompt's seed and the request, as the paper shows them."""
+    digest = hashlib.sha256(f"{prompt.seed}/{request}".encode()).digest()
+    rng = random.Random(digest)  # noqa: S311 (a draw, no secret)
+    return rng.sample(list(tools), min(prompt.tools, len(tools)))
+
+
+@dataclass
+class FrozenHybrid:
+    """The served retriever: a rewrite gives each of its steps a place beside the request's own ranking."""
+
+    retriever: HybridRetriever
+    _readings: dict[str, Reading] = field(default_factory=dict)
+
+    def show(self, requests: Sequence[str], prompt: Prompt) -> list[list[Tool]]:
+        """Return the nearest tools by the retriever, or sampled ones."""
+        if prompt.selection == "sampled":
+            return [sampled_tools(self.retriever.index.tools, request, prompt) for request in requests]
+        return [self.retriever.shown(self._reading(request), prompt.tools) for request in requests]
+
+    def ranks(self, query: Query, golden: Sequence[int], rewrites: Sequence[str]) -> list[Ranks]:
+        """Return the ranks of the golden tools; the request itself counts as a rewrite without steps."""
+        index, reading = self.retriever.index, self._reading(query.text)
+        wanted = [index.ids[position] for position in golden]
+        found: list[Ranks] = []
+        for rewrite in rewrites:
+            steps = [] if rewrite == query.text else split_steps(rewrite)
+            ranking = self.retriever.rank(self.retriever.reader.with_steps(reading, steps), _DEPTH)
+            places = {scored.tool_id: place for place, scored in enumerate(ranking, start=1)}
+            found.append([places.get(tool_id, _DEPTH + 1) for tool_id in wanted])
+        return found
+
+    def _reading(self, request: str) -> Reading:
+        if request not in self._readings:
+            self._readings[request] = self.retriever.reader.read(request)
+        return self._readings[request]
+
+
+@dataclass
+class FrozenMiniLM:
+    """The paper's retriever: the rewrite is the query, alone or beside the request (the mean of both scores)."""
+
+    retriever: FloatDenseRetriever
+    tools: Sequence[Tool]
+    raw: float = 0.0
+
+    def show(self, requests: Sequence[str], prompt: Prompt) -> list[list[Tool]]:
+        """Return sampled tools, or the nearest."""
+        if prompt.selection == "sampled":
+            return [sampled_tools(self.tools, request, prompt) for request in requests]
+        scores = self.retriever.scores([Query(request, request) for request in requests])
+        return [[self.tools[at] for at in np.argsort(-row, kind="stable")[: prompt.tools]] for row in scores]
+
+    def ranks(self, query: Query, golden: Sequence[int], rewrites: Sequence[str]) -> list[Ranks]:
+        """Return the ranks of the golden tools by the mixed cosines, ties in catalogue order."""
+        scores = self.retriever.scores([query, *(Query(rewrite, rewrite) for rewrite in rewrites)])
+        mixed = self.raw * scores[0] + (1 - self.raw) * scores[1:]
+        order = np.argsort(-mixed, axis=1, kind="stable")
+        places = np.argsort(order, axis=1, kind="stable") + 1
+        return [[int(row[position]) for position in golden] for row in places]
+
+
+class Remembering:
+    """An encoder that encodes no text twice."""
+
+    def __init__(self, encoder: TextEncoder) -> None:
+        self._encoder = encoder
+        self._known: dict[str, Encoded] = {}
+
+    def encode_one(self, text: str) -> Encoded:
+        """Return the vector of a text."""
+        if text not in self._known:
+            self._known[text] = self._encoder.encode_one(text)
+        return self._known[text]

@@ -1,0 +1,82 @@
+"""The gate: a rewriter is installed only when it serves requests it has not seen no worse than no rewriter does.
+
+The examples are cut into two halves; a rewriter aligned on each rewrites the other, so that every example gets one
+by a rewriter that has not seen it. What stands beside the rewriter is chosen with these rewrites too.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qta.examples import Examples
+from qta.training.align import Report, align, rewrite
+from qta.training.config import AlignSettings
+from qta.training.frozen import Frozen
+
+FEWEST = 4
+"""Below so many examples half of them teaches too little; the rewriter is installed ungated, and says so."""
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """How well rankings serve requests: Sufficiency@5 and @10, then the mean log rank of the worst golden tool."""
+
+    sufficiency: float
+    log_rank: float
+
+    @classmethod
+    def of(cls, ranks: Sequence[Sequence[int]]) -> "Criterion":
+        """Measure the ranks of each request's golden tools."""
+        worst = [max(places) for places in ranks]
+        sufficiency = sum((place <= 5) + (place <= 10) for place in worst) / (2 * len(worst))
+        return cls(sufficiency, sum(map(math.log, worst)) / len(worst))
+
+    def at_least(self, other: "Criterion") -> bool:
+        """Tell whether this is no worse: more requests served, or as many and no deeper."""
+        return (self.sufficiency, -self.log_rank) >= (other.sufficiency, -other.log_rank)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the gate found: the examples' rewrites by rewriters that had not seen them, before and after."""
+
+    rewrites: dict[str, str]
+    before: Criterion | None
+    after: Criterion | None
+    accepted: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the verdict for the manifest."""
+        measured = {"before": self.before, "after": self.after}
+        return {
+            "verdict": "ungated" if self.before is None else "accepted" if self.accepted else "rejected",
+            **{name: vars(one) if one else None for name, one in measured.items()},
+        }
+
+
+def cross_fit(
+    base: str, examples: Examples, frozen: Frozen, settings: AlignSettings, folder: Path, report: Report
+) -> dict[str, str]:
+    """Return a rewrite of each example by a rewriter aligned on the half that it is not in."""
+    rewrites: dict[str, str] = {}
+    prompt = settings.prompt.prompt(settings.seed)
+    for name, (half, other) in {"even": (0, 1), "odd": (1, 0)}.items():
+        taught, asked = (examples.part(range(start, len(examples), 2)) for start in (half, other))
+        report(f"gate: aligned on {len(taught)} examples, asked the other {len(asked)}")
+        policy = align(base, taught, frozen, settings, folder / name, report)
+        texts = rewrite(policy.generator(), asked.queries, frozen, prompt, settings.candidates.max_new_tokens)
+        rewrites |= {query.query_id: text for query, text in zip(asked.queries, texts, strict=True)}
+    return rewrites
+
+
+def judge(examples: Examples, rewrites: dict[str, str], frozen: Frozen) -> Verdict:
+    """Compare the rankings with these rewrites and without."""
+    if not rewrites:
+        return Verdict({}, None, None, accepted=True)
+    both = []
+    for query, golden in zip(examples.queries, examples.golden, strict=True):
+        both.append(frozen.ranks(query, golden, [query.text, rewrites[query.query_id] or query.text]))
+    before, after = (Criterion.of([ranks[at] for ranks in both]) for at in (0, 1))
+    return Verdict(rewrites, before, after, after.at_least(before))

@@ -1,0 +1,125 @@
+"""The whole of `qta train dpo`: gate, align, and install a rewriter for a catalogue and its annotated requests."""
+
+import platform
+import resource
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from mtrb.errors import ArtefactError
+from mtrb.types import Benchmark
+from qta.encoder import Encoder
+from qta.examples import Examples
+from qta.hybrid import HybridRetriever
+from qta.index import build_in_memory
+from qta.rewriting.local import DEFAULT_BASE, fingerprint, load_model
+from qta.rewriting.manifest import RewriterManifest, describe_prompt, install, new_build, sha256
+from qta.training.align import Report, align, read_rounds, write_summary
+from qta.training.config import AlignSettings
+from qta.training.curves import write_curves
+from qta.training.frozen import FrozenHybrid
+from qta.training.gate import FEWEST, Verdict, cross_fit, judge
+from qta.training.policy import Policy
+
+_LIBRARIES = ("trl", "transformers", "peft", "torch", "numpy", "onnxruntime")
+_WORK = ".training"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an alignment gave: where it is, whether it is served from now on, and the figures."""
+
+    build: Path
+    verdict: Verdict
+    statistics: Mapping[str, Any]
+    seconds: float
+    peak_memory_mb: int
+
+
+def train_dpo(annotated: Benchmark, settings: AlignSettings, out: Path, encoder: Encoder, report: Report) -> Outcome:
+    """Align a rewriter with the served retriever on annotated requests, and install it if the gate lets it.
+
+    An interrupted training goes on where it was when it is started again with the same data and settings.
+
+    Raises:
+        InputError: there is nothing to learn from, or the base cannot be trained.
+        ArtefactError: the result cannot be written; what was installed is as it was.
+    """
+    start = time.perf_counter()
+    examples = Examples.of(annotated, annotated.toolset)
+    frozen = FrozenHybrid(HybridRetriever(build_in_memory(annotated.toolset, encoder), encoder))
+    work = out / _WORK
+    gated = len(examples) >= FEWEST
+    rewrites = cross_fit(settings.base, examples, frozen, settings, work / "gate", report) if gated else {}
+    verdict = judge(examples, rewrites, frozen)
+    policy = align(settings.base, examples, frozen, settings, work / "all", report)
+    about = {
+        "dataset": f"{annotated.dataset_id}/{annotated.split}",
+        "queries": [query.query_id for query in examples.queries],
+        "toolset": annotated.toolset.fingerprint()[:16],
+    }
+    try:
+        build = new_build(out)
+        try:
+            statistics = _write(build, work / "all", policy, settings, verdict, about, encoder)
+        except BaseException:
+            shutil.rmtree(build, ignore_errors=True)
+            raise
+        if verdict.accepted:
+            install(build)
+    except OSError as error:
+        raise ArtefactError(
+            f"{out}: cannot be written: {error.strerror or error}; a rewriter that was installed is as it was"
+        ) from None
+    shutil.rmtree(work, ignore_errors=True)
+    return Outcome(build, verdict, statistics, time.perf_counter() - start, peak_memory_mb())
+
+
+def _write(
+    build: Path,
+    rounds: Path,
+    policy: Policy,
+    settings: AlignSettings,
+    verdict: Verdict,
+    about: Mapping[str, Any],
+    encoder: Encoder,
+) -> Mapping[str, Any]:
+    policy.save(build / "adapter")
+    statistics = write_summary(rounds, build)
+    write_curves(build, [log for _, _, log in read_rounds(rounds)], statistics)
+    base, _ = load_model(settings.base)
+    files = ["adapter/adapter_model.safetensors", "adapter/adapter_config.json"]
+    if settings.base == DEFAULT_BASE:
+        from qta.export.rewriter import export
+
+        files += export(policy.merged(), policy.tokenizer, build)
+    RewriterManifest(
+        kind="small" if settings.base == DEFAULT_BASE else "causal",
+        base=settings.base,
+        fingerprint=fingerprint(base),
+        **describe_prompt(settings.prompt.prompt(settings.seed)),
+        max_new_tokens=settings.candidates.max_new_tokens,
+        no_repeat=settings.candidates.no_repeat,
+        retriever=encoder.identity,
+        gate={**verdict.to_json(), "rewrites": verdict.rewrites},
+        trained_on=dict(about),
+        settings=settings.model_dump(mode="json"),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        versions={"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}},
+        sha256={name: sha256(build / name) for name in files},
+    ).write(build)
+    return statistics
+
+
+def peak_memory_mb() -> int:
+    """Return the most memory that was held: of the GPU where there is one, else of this process."""
+    import torch
+
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated() / 1e6)
+    return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)

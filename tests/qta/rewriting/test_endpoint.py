@@ -1,0 +1,142 @@
+"""The endpoint back end against a real local server that speaks the chat completions protocol, well and badly."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from qta.rewriting.endpoint import EndpointGenerator
+from qta.rewriting.generator import DeadlineError, Decoding, GenerationError
+
+ASKED = [[{"role": "system", "content": "s"}, {"role": "user", "content": "cancel the order"}]]
+
+
+class Endpoint:
+    """A server whose next answers are listed: a text, a status, or what to do."""
+
+    def __init__(self) -> None:
+        self.bodies: list[Any] = []
+        self.keys: list[str | None] = []
+        self.answers: list[Any] = []
+        endpoint = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                endpoint.bodies.append(body)
+                endpoint.keys.append(self.headers.get("Authorization"))
+                answer = endpoint.answers.pop(0) if endpoint.answers else f"steps for {body['messages'][-1]['content']}"
+                if callable(answer):
+                    answer = answer()
+                if isinstance(answer, int):
+                    self.send_error(answer)
+                    return
+                choices = [{"message": {"role": "assistant", "content": answer}}] * body.get("n", 1)
+                content = answer if isinstance(answer, bytes) else json.dumps({"choices": choices}).encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/v1"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Endpoint]:
+    running = Endpoint()
+    yield running
+    running.server.shutdown()
+    running.server.server_close()
+
+
+def ask(endpoint: Endpoint, **decoding: Any) -> list[list[str]]:
+    return EndpointGenerator(endpoint.url, "tiny").generate(ASKED, Decoding(**decoding))
+
+
+def test_the_request_is_a_chat_completion(endpoint: Endpoint) -> None:
+    generator = EndpointGenerator(endpoint.url + "/", "tiny", key="secret")
+    assert generator.generate(ASKED, Decoding(max_new_tokens=40)) == [["steps for cancel the order"]]
+    [body] = endpoint.bodies
+    assert (body["model"], body["messages"], body["max_tokens"], body["temperature"]) == ("tiny", ASKED[0], 40, 0.0)
+    assert endpoint.keys == ["Bearer secret"]
+
+
+def test_several_conversations_and_samples_keep_their_order(endpoint: Endpoint) -> None:
+    conversations = [[{"role": "user", "content": f"request {n}"}] for n in range(20)]
+    answers = EndpointGenerator(endpoint.url, "tiny").generate(conversations, Decoding(samples=2, temperature=1.0))
+    assert answers == [[f"steps for request {n}"] * 2 for n in range(20)]
+    assert EndpointGenerator(endpoint.url, "tiny").generate([], Decoding()) == []
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_busy_endpoint_is_asked_again(endpoint: Endpoint, status: int) -> None:
+    endpoint.answers = [status, status, "done"]
+    assert ask(endpoint) == [["done"]]
+    assert len(endpoint.bodies) == 3
+
+
+@pytest.mark.parametrize(
+    ("answers", "reason", "asked"),
+    [
+        ([500, 500, 500], "status 500", 3),
+        ([401], "status 401", 1),
+        ([b"<html>"], "not the answer of a chat completion", 1),
+        ([b'{"choices": [{"text": "x"}]}'], "not the answer of a chat completion", 1),
+        ([b"[]"], "not the answer of a chat completion", 1),
+    ],
+)
+def test_a_failure_says_what_came(endpoint: Endpoint, answers: list[Any], reason: str, asked: int) -> None:
+    endpoint.answers = answers
+    with pytest.raises(GenerationError, match=reason):
+        ask(endpoint)
+    assert len(endpoint.bodies) == asked
+
+
+def test_no_content_is_an_empty_answer(endpoint: Endpoint) -> None:
+    endpoint.answers = [b'{"choices": [{"message": {"content": null}}]}']
+    assert ask(endpoint) == [[""]]
+
+
+def slow(seconds: float) -> Callable[[], str]:
+    def answer() -> str:
+        time.sleep(seconds)
+        return "late"
+
+    return answer
+
+
+def test_a_deadline_holds(endpoint: Endpoint) -> None:
+    endpoint.answers = [slow(5)]
+    start = time.monotonic()
+    with pytest.raises(DeadlineError):
+        EndpointGenerator(endpoint.url, "tiny").generate(ASKED, Decoding(), deadline=start + 0.3)
+    assert time.monotonic() - start < 2
+
+
+def test_a_dead_endpoint_is_soon_left_alone_and_asked_again_later(
+    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = EndpointGenerator(endpoint.url, "tiny")
+    endpoint.answers = [401] * 5
+    for _ in range(5):
+        with pytest.raises(GenerationError, match="status 401"):
+            generator.generate(ASKED, Decoding())
+    with pytest.raises(GenerationError, match="left alone for a while"):
+        generator.generate(ASKED, Decoding())
+    assert len(endpoint.bodies) == 5
+    generator._breaker.reset_timeout = 0
+    assert generator.generate(ASKED, Decoding()) == [["steps for cancel the order"]]
+
+
+def test_an_absent_endpoint_is_named() -> None:
+    with pytest.raises(GenerationError, match=r"http://127\.0\.0\.1:9/v1/chat/completions"):
+        EndpointGenerator("http://127.0.0.1:9/v1", "tiny").generate(ASKED, Decoding())

@@ -1,0 +1,123 @@
+"""The rewriter: steps of a request, and the request itself whenever there are none."""
+
+import time
+from collections.abc import Sequence
+
+import pytest
+
+from mtrb.types import Query, Tool, Toolset
+from qta.encoder import Encoder
+from qta.hybrid import HybridRetriever
+from qta.index import build_in_memory
+from qta.pipeline import IdentityRewriter, Pipeline
+from qta.rewriting.generator import DeadlineError, Decoding, GenerationError
+from qta.rewriting.prompt import Message, Prompt
+from qta.rewriting.rewriter import CatalogueRewriter, ToolRewriter
+
+TOOLS = [Tool("shop/cancel_order", "cancel_order", "Cancel an order."), Tool("shop/list", "listOrders", "List orders.")]
+
+
+class Scripted:
+    """A language model that says what it is told, or fails as it is told."""
+
+    def __init__(self, *answers: str | Exception) -> None:
+        self.answers = list(answers)
+        self.asked: list[str] = []
+
+    def generate(
+        self, conversations: Sequence[Sequence[Message]], decoding: Decoding, deadline: float | None = None
+    ) -> list[list[str]]:
+        found = []
+        for conversation in conversations:
+            self.asked.append(conversation[-1]["content"])
+            answer = self.answers.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            found.append([answer])
+        return found
+
+
+def steps(rewriter: ToolRewriter, *requests: str) -> list[tuple[tuple[str, ...], str | None]]:
+    return [(one.steps, one.failure) for one in rewriter.steps(requests, [TOOLS] * len(requests))]
+
+
+def test_an_answer_becomes_steps() -> None:
+    model = Scripted("1. list orders: List orders.; cancel order", "one thing")
+    assert steps(ToolRewriter(model), "cancel my order", "do it") == [
+        (("list orders: List orders", "cancel order"), None),
+        (("one thing",), None),
+    ]
+    assert model.asked[0] == "cancel my order\nTools:\n- cancel order: Cancel an order.\n- list Orders: List orders."
+
+
+def test_equal_requests_are_asked_once() -> None:
+    model = Scripted("a", "b")
+    rewriter = ToolRewriter(model)
+    assert steps(rewriter, "x", "y", "x") == [(("a",), None), (("b",), None), (("a",), None)]
+    assert steps(rewriter, "y") == [(("b",), None)]
+    assert rewriter.steps(["x"], [TOOLS])[0].cached
+    assert len(model.asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ("", "rewrite_empty"),
+        (" ;; . ", "rewrite_empty"),
+        ("<think>what could it be", "rewrite_empty"),
+        (GenerationError("broken"), "rewrite_failed"),
+        (DeadlineError("late"), "rewrite_timeout"),
+    ],
+)
+def test_whatever_happens_the_request_goes_through(answer: str | Exception, reason: str) -> None:
+    rewriter = ToolRewriter(Scripted(answer, "later"))
+    assert steps(rewriter, "cancel it") == [((), reason)]
+    assert rewriter.failures == {reason: 1}
+
+
+def test_a_failure_is_not_remembered() -> None:
+    rewriter = ToolRewriter(Scripted(GenerationError("broken"), "fine"))
+    assert steps(rewriter, "cancel it") == [((), "rewrite_failed")]
+    assert steps(rewriter, "cancel it") == [(("fine",), None)]
+
+
+def test_the_deadline_reaches_the_model() -> None:
+    class Patient(Scripted):
+        def generate(
+            self, conversations: Sequence[Sequence[Message]], decoding: Decoding, deadline: float | None = None
+        ) -> list[list[str]]:
+            assert deadline is not None
+            assert 0 < deadline - time.monotonic() < 5
+            return super().generate(conversations, decoding, deadline)
+
+    assert steps(ToolRewriter(Patient("a"), timeout=5), "x") == [(("a",), None)]
+
+
+def test_prompts_differ_in_their_digest_and_show_requests_in_english() -> None:
+    assert Prompt().digest == Prompt().digest
+    assert len({Prompt().digest, Prompt(tools=3).digest, Prompt(words=2).digest, Prompt(seed=1).digest}) == 4
+    shown = Prompt().messages("删除发票", TOOLS)[-1]["content"]
+    assert shown.startswith("删除发票\nIn English: delete invoice\nTools:\n- cancel order")
+    assert Prompt().messages("cancel it", [])[-1]["content"] == "cancel it"
+    long = Prompt().messages("word " * 500, TOOLS)[-1]["content"]
+    assert len(long.split()) < 150
+
+
+def test_a_pipeline_ranks_by_the_rewrite(encoder: Encoder) -> None:
+    tools = [*TOOLS, *(Tool(f"x/{n}", f"thing_{n}", f"Does a thing number {n}.") for n in range(8))]
+    retriever = HybridRetriever(build_in_memory(Toolset(tools), encoder), encoder)
+    query = Query("q", "cancel order 5")
+    plain = Pipeline(IdentityRewriter(), retriever).retrieve([query], 3)["q"]
+    rewriter = CatalogueRewriter(ToolRewriter(Scripted("thing 7: Does a thing number 7.")), retriever)
+    [rewritten] = rewriter.rewrite([query])
+    assert (rewritten.query_id, rewritten.original, rewritten.text) == (
+        "q",
+        "cancel order 5",
+        "thing 7: Does a thing number 7",
+    )
+    assert "x/7" not in [scored.tool_id for scored in plain]
+    again = CatalogueRewriter(ToolRewriter(Scripted("thing 7: Does a thing number 7.")), retriever)
+    ranked = [scored.tool_id for scored in Pipeline(again, retriever).retrieve([query], 3)["q"]]
+    assert ranked[:2] == [plain[0].tool_id, "x/7"]
+    silent = CatalogueRewriter(ToolRewriter(Scripted("")), retriever)
+    assert Pipeline(silent, retriever).retrieve([query], 3)["q"] == plain

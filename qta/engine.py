@@ -11,6 +11,7 @@ from qta.encoder import Encoder
 from qta.hybrid import SERVED, HybridRetriever, Stages
 from qta.index import ToolIndex, load_index
 from qta.reading import Reading
+from qta.rewriting import RewriterChoice
 from qta.rewriting.rewriter import Rewrite, ToolRewriter
 from qta.steps import join_steps
 
@@ -65,14 +66,14 @@ class Engine:
         self.retrieve("warm up", 1)
 
     @classmethod
-    def open(cls, folder: Path) -> "Engine":
-        """Open an index folder with the encoder of this package.
+    def open(cls, folder: Path, rewriter: RewriterChoice | None = None) -> "Engine":
+        """Open an index folder with the encoder of this package, and a rewriter where one is wanted.
 
         Raises:
-            ArtefactError: the index or the encoder is absent, damaged or does not fit.
+            ArtefactError: the index, the encoder or the rewriter is absent, damaged or does not fit.
         """
         encoder = Encoder()
-        return cls(load_index(folder, encoder), encoder)
+        return cls(load_index(folder, encoder), encoder, rewriter.open() if rewriter else None)
 
     def retrieve(self, query: str, k: int = 5, rewrite: RewriteMode = "auto") -> Answer:
         """Rank the tools for a request and return the first k with their definitions."""

@@ -14,11 +14,11 @@ def create_app(settings: Settings, engine: Engine | None = None) -> Flask:
     """Return the application; without an engine it opens the settings' index.
 
     Raises:
-        ArtefactError: the index is absent or damaged.
+        ArtefactError: the index or the rewriter is absent or damaged.
     """
     app = Flask("service", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
-    app.extensions["engine"] = engine or Engine.open(settings.index)
+    app.extensions["engine"] = engine or Engine.open(settings.index, settings.rewriter_choice())
     app.register_blueprint(blueprint)
     register_problems(app)
     return app

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -13,17 +14,22 @@ from mtrb.errors import QTAError
 @click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on, 0 for any free one.  [default: 8000]")
 @click.option("--workers", type=click.IntRange(1), help="Worker processes.  [default: one a core]")
-def main(index: Path | None, host: str | None, port: int | None, workers: int | None) -> None:
+@click.option("--rewriter", help="off, default, a folder of `qta train`, or an endpoint's URL.  [default: off]")
+@click.option("--rewriter-model", help="The endpoint's model; its key is QTA_REWRITER_KEY.")
+@click.option("--rewrite-timeout", type=click.FloatRange(0, min_open=True), help="Seconds.  [default: 1.0]")
+def main(**options: Any) -> None:
     """Serve an index over HTTP.
 
-    Options not given are read from QTA_INDEX, QTA_HOST, QTA_PORT and QTA_WORKERS.
+    Options not given are read from the environment: QTA_INDEX, QTA_HOST, QTA_PORT, QTA_WORKERS, QTA_REWRITER and so on.
     """
     from qta.encoder import Encoder
     from qta.index import load_index
     from service.config import Settings
     from service.server import Application, listen
 
-    settings = Settings.from_environment(index=index, host=host, port=port, workers=workers)
+    settings = Settings.from_environment(**options)
+    if choice := settings.rewriter_choice():
+        choice.open()  # so that a bad one is refused here
     tools = len(load_index(settings.index, Encoder()).ids)  # so that a bad index is refused here, once
     listener = listen(settings)
     name, number = listener.getsockname()[:2]

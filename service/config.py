@@ -8,12 +8,18 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mtrb.errors import InputError
+from qta.rewriting import RewriterChoice
 
 PREFIX = "QTA_"
 
 
 class Settings(BaseModel):
-    """Where the index is, where to listen, and what a request may ask for."""
+    """Where the index is, where to listen, what a request may ask for, and who rewrites it.
+
+    Attributes:
+        rewriter: `off`, or what `RewriterChoice.where` says; `rewriter_model` and `rewriter_key` are an endpoint's.
+        rewrite_timeout: seconds that a request waits for its rewrite before it is ranked as it is.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -22,10 +28,20 @@ class Settings(BaseModel):
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     workers: Annotated[int, Field(ge=1)] = os.cpu_count() or 1
     max_body_bytes: Annotated[int, Field(ge=1)] = 2_000_000
+    rewriter: str = "off"
+    rewriter_model: str = ""
+    rewriter_key: str | None = None
+    rewrite_timeout: Annotated[float, Field(gt=0)] = 1.0
+
+    def rewriter_choice(self) -> RewriterChoice | None:
+        """Return the rewriter that is wanted, if any."""
+        if self.rewriter == "off":
+            return None
+        return RewriterChoice(self.rewriter, self.rewriter_model, self.rewriter_key, self.rewrite_timeout)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ, **overrides: Any) -> Self:
-        """Read `QTA_INDEX`, `QTA_HOST`, `QTA_PORT`, `QTA_WORKERS`, `QTA_MAX_BODY_BYTES`; overrides win unless None.
+        """Read `QTA_INDEX`, `QTA_HOST` and so on, a variable a field; overrides win unless None.
 
         Raises:
             InputError: a variable is unknown or no valid value.

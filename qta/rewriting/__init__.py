@@ -1,13 +1,48 @@
 """Rewrite requests with a language model that is shown a few tools."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
-from mtrb.errors import ArtefactError
+from mtrb.errors import ArtefactError, InputError
+from qta.encoder import WEIGHTS
 from qta.rewriting.generator import Decoding, Generator
 from qta.rewriting.manifest import RewriterManifest, current_build
 from qta.rewriting.rewriter import ToolRewriter
 
-__all__ = ["open_rewriter"]
+__all__ = ["RewriterChoice", "open_rewriter"]
+
+
+@dataclass(frozen=True)
+class RewriterChoice:
+    """Say which rewriter is wanted.
+
+    Attributes:
+        where: `default` for the one that comes with the package, a folder that `qta train dpo` made, or the base URL
+            of an OpenAI-compatible endpoint.
+        model: the endpoint's model.
+        key: the endpoint's key.
+        timeout: seconds that a request waits for its rewrite at most.
+    """
+
+    where: str = "default"
+    model: str = ""
+    key: str | None = None
+    timeout: float | None = None
+
+    def open(self) -> ToolRewriter:
+        """Open it.
+
+        Raises:
+            InputError: an endpoint without a model.
+            ArtefactError: a folder that holds no usable rewriter.
+        """
+        if not self.where.startswith(("http://", "https://")):
+            return open_rewriter(WEIGHTS if self.where == "default" else Path(self.where), self.timeout)
+        if not self.model:
+            raise InputError(f"the endpoint {self.where} needs the name of its model")
+        from qta.rewriting.endpoint import EndpointGenerator
+
+        return ToolRewriter(EndpointGenerator(self.where, self.model, self.key), timeout=self.timeout)
 
 
 def open_rewriter(folder: Path, timeout: float | None = None) -> ToolRewriter:

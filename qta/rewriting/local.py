@@ -25,7 +25,7 @@ class CausalGenerator:
         self.model = model
         self.tokenizer = tokenizer
         limits = (getattr(model.config, "max_position_embeddings", None), tokenizer.model_max_length)
-        self.positions = min(limit for limit in limits if limit)
+        self.positions: int = min(limit for limit in limits if limit)
 
     @classmethod
     def adapted(cls, model: Any, tokenizer: Any, adapter: Path) -> Self:

@@ -1,5 +1,6 @@
 """Benchmark data: the right records in the right places, verified, and refused when they are not."""
 
+import gzip
 import hashlib
 import http.server
 import json
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from mtrb.benchmarks import DATASETS, load, upstream
+from mtrb.benchmarks.local import local_file
 from mtrb.benchmarks.public import NAMES, TENTH, WHOLE, is_held_out
 from mtrb.errors import DataError
 
@@ -127,6 +129,25 @@ def test_an_altered_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     test.unlink()
     with pytest.raises(DataError, match="does not exist; put it there, or unset MTRB_HOME"):
         load("mtrb/metatool")
+
+
+@pytest.mark.benchmark
+@pytest.mark.parametrize("change", ["cut", "damaged", "plain"])
+def test_local_data_is_verified_plain_or_compressed(
+    change: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed = (Path(os.environ["MTRB_HOME"]).parents[1] / "bfcl" / "queries.jsonl.gz").read_bytes()
+    lines = gzip.decompress(packed).splitlines(keepends=True)
+    (tmp_path / "bfcl").mkdir()
+    monkeypatch.setenv("MTRB_HOME", str(tmp_path / "mtrb" / "upstream"))
+    name = "queries.jsonl" + ("" if change == "plain" else ".gz")
+    content = {"cut": gzip.compress(b"".join(lines[:60])), "damaged": packed[:-9], "plain": b"".join(lines)}[change]
+    (tmp_path / "bfcl" / name).write_bytes(content)
+    if change == "plain":
+        assert local_file("bfcl/queries.jsonl").name == name
+    else:
+        with pytest.raises(DataError, match="not the version that the figures are about"):
+            local_file("bfcl/queries.jsonl")
 
 
 def test_unknown_names_are_refused() -> None:

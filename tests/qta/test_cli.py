@@ -196,10 +196,29 @@ def test_golden_tools_by_a_wrong_id_get_a_hint(cli: Command, tools: Path, tmp_pa
     assert "did you mean 'own/get_weather'?" in refusal(finished)
 
 
+def test_an_id_of_zero_is_an_id(cli: Command, tools: Path, tmp_path: Path) -> None:
+    rows = [
+        {"id": 0, "query": "x", "tools": ["own/get_weather"]},
+        {"id": "q1", "query": "y", "tools": ["own/get_weather"]},
+    ]
+    queries = write_lines(tmp_path / "q.jsonl", rows)
+    out = tmp_path / "out.json"
+    assert (
+        cli("eval", "--tools", tools, "--queries", queries, "--system", "bm25", "--json", out, "--per-query").status
+        == 0
+    )
+    assert list(json.loads(out.read_text())["rows"][0]["per_query"]) == ["0", "q1"]
+
+
+def test_a_report_may_go_into_a_new_folder(cli: Command, tools: Path, tmp_path: Path) -> None:
+    assert cli("index", tools, "--out", tmp_path / "i", "--report", tmp_path / "new" / "twins.json").status == 0
+    assert json.loads((tmp_path / "new" / "twins.json").read_text())["exact"] == []
+
+
 def test_version_and_help(cli: Command) -> None:
     assert "Commands:\n  eval " in cli().out
     assert cli("--version").out == f"qta, version {package.__version__}\n"
-    for command in ("index", "retrieve", "eval"):
+    for command in ("index", "retrieve", "rewrite", "eval", "train"):
         assert cli(command, "--help").out.startswith(f"Usage: qta {command}")
 
 
@@ -236,6 +255,13 @@ def test_serve_shows_the_help_of_the_service(qta: Command) -> None:
         (["eval", "sample", "--fail-under", "Sufficiency@5=80"], "between 0 and 1"),
         (["eval", "sample", "--fail-under", "Beauty@5=0.8"], "Beauty"),
         (["eval", "sample", "--k", "0"], "0 is not in the range"),
+        (["eval", "sample", "--plot", "{tmp}/p.xyz"], "expected a file that ends in .png, .svg or .pdf"),
+        (["eval", "--tools", "sample:", "--queries", "{tmp}/surrogate.jsonl"], "half of a surrogate pair"),
+        (["rewrite", " ", "--index", "{tmp}"], "the request is empty"),
+        (["rewrite", "x", "--index", "{tmp}/nothing"], "no index; make one with `qta index"),
+        (["train", "dpo", "--out", "{tmp}/r"], "name a dataset"),
+        (["train", "dpo", "mtrb/nothing", "--out", "{tmp}/r"], "unknown dataset 'mtrb/nothing'"),
+        (["train", "restore", "{tmp}"], "no rewriter; make one with `qta train dpo"),
         (["eval", "--tools", "{tmp}/file"], "--tools and --queries go together"),
         (["eval", "sample", "--tools", "{tmp}/file", "--queries", "{tmp}/file"], "name datasets"),
         (["eval", "--tools", "sample:", "--queries", "{tmp}/file"], "file"),
@@ -246,4 +272,5 @@ def test_every_refusal_is_short_and_says_what_is_wrong(
     arguments: list[str], message: str, cli: Command, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("not a record\n")
+    (tmp_path / "surrogate.jsonl").write_text('{"query": "cancel \\ud83d it", "tools": ["a"]}\n')
     assert message in refusal(cli(*(argument.replace("{tmp}", str(tmp_path)) for argument in arguments)))

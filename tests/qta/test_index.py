@@ -151,6 +151,20 @@ def test_a_manifest_of_something_else_is_not_touched(tmp_path: Path, folder: Pat
         build_index(tools(3), folder, encoder)
 
 
+def test_a_folder_called_building_is_not_touched(tmp_path: Path, encoder: Encoder) -> None:
+    plan = tmp_path / "building" / "plan.txt"
+    plan.parent.mkdir()
+    plan.write_text("years of work")
+    with pytest.raises(InputError, match=r"something else than an index \(building\)"):
+        build_index(tools(3), tmp_path, encoder)
+    assert plan.read_text() == "years of work"
+
+
+def test_a_file_that_is_not_of_the_build_changes_nothing(folder: Path, encoder: Encoder) -> None:
+    (folder / read_manifest(folder).build / "hnsw.faiss").write_text("garbage")
+    assert load_index(folder, encoder).dense.kind == "flat"
+
+
 def test_a_damaged_index_can_be_built_again(folder: Path, encoder: Encoder) -> None:
     (folder / "manifest.json").write_text("{")
     build_index(tools(3), folder, encoder)

@@ -19,7 +19,9 @@ from mtrb.types import Benchmark, Run
 from qta import __version__
 from qta.encoder import Encoder
 from qta.examples import Examples
-from qta.systems import Taught, Workbench, build_system, check_system, learns
+from qta.systems import build_system, check_system, learns
+from qta.taught import Taught
+from qta.workbench import Workbench
 
 _DEPTH = 100  # tools in every run, so that run files give the same figures wherever they are scored
 _LIBRARIES = ("numpy", "bm25s", "rank-bm25", "faiss-cpu", "onnxruntime", "sentence-transformers", "torch")

@@ -31,7 +31,7 @@ class SmallGenerator:
         self._folder = folder
         self._local = threading.local()
         try:
-            self._tokenizer: Any = self._load_tokenizer()
+            self.tokenizer: Any = self._load_tokenizer()
             self._session: Any = self._open_session()
         except Exception as error:  # both libraries raise their own bare exceptions
             raise ArtefactError(f"{folder}: no usable rewriter: {error}") from None
@@ -63,23 +63,34 @@ class SmallGenerator:
         return [[self._answer(conversation[-1]["content"], decoding, deadline)] for conversation in conversations]
 
     def _answer(self, prompt: str, decoding: Decoding, deadline: float | None) -> str:
-        ids: list[int] = self._tokenizer.encode(prompt).ids
+        ids: list[int] = self.tokenizer.encode(prompt).ids
         if len(ids) + decoding.max_new_tokens > POSITIONS:
             return ""
+        text: str = self.tokenizer.decode(self.continued(ids, decoding, deadline))
+        return text
+
+    def continued(
+        self, ids: list[int], decoding: Decoding, deadline: float | None = None, ends: bool = True
+    ) -> list[int]:
+        """Return the most likely tokens behind a prompt; without `ends` as many as are allowed.
+
+        Raises:
+            DeadlineError: the deadline has passed.
+        """
         scores = self._step(ids, 0)
         answer: list[int] = []
         repeats = Repeats(decoding.no_repeat)
         while len(answer) < decoding.max_new_tokens:
             check_deadline(deadline)
-            scores[repeats.forbidden()] = -np.inf
+            scores[repeats.forbidden() if ends else [*repeats.forbidden(), _END]] = -np.inf
             token = int(scores.argmax())
             if token == _END:
                 break
             answer.append(token)
             repeats.append(token)
-            scores = self._step([token], len(ids) + len(answer) - 1)
-        text: str = self._tokenizer.decode(answer)
-        return text
+            if len(answer) < decoding.max_new_tokens:
+                scores = self._step([token], len(ids) + len(answer) - 1)
+        return answer
 
     def _step(self, ids: list[int], past: int) -> NDArray[np.float32]:
         """Return the scores of what follows ids, which stand behind `past` others."""

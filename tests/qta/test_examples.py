@@ -15,7 +15,9 @@ from mtrb.errors import DataError, InputError
 from mtrb.types import Query, Tool, Toolset
 from qta.encoder import Encoder
 from qta.examples import Choice, Examples, leave_one_out
-from qta.systems import Taught, Workbench, build_system
+from qta.systems import build_system
+from qta.taught import Taught
+from qta.workbench import Workbench
 from tests.conftest import Finished
 
 FOUR = Examples(tuple(Query(f"q{n}", f"text {n}") for n in range(4)), ((0, 1), (0,), (2, 0), (3,)))
@@ -92,11 +94,10 @@ def test_a_taught_system_says_what_it_chose(name: str, bench: Workbench) -> None
     examples = Examples.of(load("sample", "train"), bench.toolset)
     taught = build_system(name, bench, examples)
     assert isinstance(taught, Taught)
-    [choice] = taught.chosen.values()
-    assert choice["by"] == "leave-one-out"
+    assert {choice["by"] for choice in taught.chosen.values()} == {"leave-one-out"}
     few = build_system(name, bench, Examples(examples.queries[:2], examples.golden[:2]))
     assert isinstance(few, Taught)
-    assert [choice["by"] for choice in few.chosen.values()] == ["default"]
+    assert {choice["by"] for choice in few.chosen.values()} == {"default"}
     with pytest.raises(InputError, match="learns from annotated examples"):
         build_system(name, bench)
 

@@ -19,7 +19,8 @@ from qta.hybrid import LEXICAL_WEIGHT, HybridRetriever, Stages
 from qta.index import ToolIndex, build_in_memory
 from qta.pipeline import IdentityRewriter, Pipeline
 from qta.retrievers import best
-from qta.systems import SYSTEMS, Workbench, build_system
+from qta.systems import SYSTEMS, build_system
+from qta.workbench import Workbench
 
 QUERIES = [Query("b", "refund order 8841"), Query("a", "hello"), Query("c", "今天下雨吗"), Query("d", "the of and")]
 

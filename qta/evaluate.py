@@ -45,7 +45,7 @@ def run_evaluation(
 ) -> tuple[list[Row], dict[str, str]]:
     """Run every system on every dataset; return the rows, and what was left out because its data is absent, and why.
 
-    A system that learns from annotated examples runs once for each draw of them; its row is the mean.
+    A system that learns from annotated examples runs once for each draw of them, and each seed; its row is the mean.
 
     Args:
         tasks: what to run on.
@@ -121,8 +121,8 @@ def _run(
     needed = list(dict.fromkeys([*measures, *plotted_measures()]))
     depth = max(_DEPTH, *(measure.cutoff or 0 for measure in needed))
     seconds, results, chosen = 0.0, [], []
-    for number, examples in enumerate(draws if learns(system) else [None], start=1):
-        retriever = build_system(system, bench, examples)
+    built = [one for examples in (draws if learns(system) else [None]) for one in build_system(system, bench, examples)]
+    for number, retriever in enumerate(built, start=1):
         start = time.perf_counter()
         run = retriever.retrieve(benchmark.queries, depth)
         seconds += time.perf_counter() - start

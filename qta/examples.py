@@ -23,10 +23,11 @@ _FEWEST = 4  # below that leave-one-out tells nothing
 
 @dataclass(frozen=True)
 class Examples:
-    """Hold annotated requests, golden tools as positions in the catalogue."""
+    """Hold annotated requests, golden tools as positions in the catalogue, and which split they are."""
 
     queries: tuple[Query, ...]
     golden: tuple[tuple[int, ...], ...]
+    source: str = ""
 
     def __len__(self) -> int:
         return len(self.queries)
@@ -47,12 +48,12 @@ class Examples:
                 f"the examples' golden tool {unknown[0]!r} is not in the catalogue of {len(toolset)} tools"
             )
         positions = tuple(tuple(toolset.positions[tool_id] for tool_id in tools) for tools in golden)
-        return cls(annotated.queries, positions)
+        return cls(annotated.queries, positions, f"{annotated.dataset_id}/{annotated.split}")
 
     def part(self, numbers: Iterable[int]) -> "Examples":
         """Return some of the examples."""
         kept = list(numbers)
-        return Examples(tuple(self.queries[n] for n in kept), tuple(self.golden[n] for n in kept))
+        return Examples(tuple(self.queries[n] for n in kept), tuple(self.golden[n] for n in kept), self.source)
 
     def without(self, held_out: int) -> "Examples":
         """Return all examples but one."""

@@ -1,6 +1,6 @@
 """The systems that `qta eval` can run, by name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mtrb.errors import InputError
@@ -26,10 +26,10 @@ class System:
 
 @dataclass(frozen=True)
 class TaughtSystem:
-    """Say what a system is that learns from annotated examples, and how it is built."""
+    """Say what a system is that learns from annotated examples, and how it is built, once for each seed."""
 
     about: str
-    build: Callable[[Workbench, Examples], Taught]
+    build: Callable[[Workbench, Examples], Sequence[Taught]]
 
 
 def _hybrid(bench: Workbench, weight: str) -> Retriever:
@@ -52,6 +52,14 @@ SYSTEMS: dict[str, System | TaughtSystem] = {
         "minilm, the descriptions of the tools most used in the examples behind every request", taught.constant_suffix
     ),
     "usage-prior": TaughtSystem("minilm + w log(1 + uses in the examples)", taught.usage_prior),
+    "minilm-ft": TaughtSystem("minilm fine-tuned on the examples, the paper's FT row", taught.minilm_ft),
+    "qta-paper": TaughtSystem(
+        "the paper's pipeline: the rewrite alone is minilm's query",
+        lambda bench, known: taught.paper(bench, known, 0.0),
+    ),
+    "qta-paper+raw": TaughtSystem(
+        "the mean of its scores and the request's", lambda bench, known: taught.paper(bench, known, 0.5)
+    ),
     "bm25": System("our lexical index", lambda bench, _: LexicalRetriever(bench.index)),
     "dense": System(
         "our dense index: MiniLM int8, name and description",
@@ -77,6 +85,7 @@ SYSTEMS: dict[str, System | TaughtSystem] = {
         "clauses + w log(1 + uses in the examples), the weight and whether clauses help chosen by leave-one-out",
         taught.no_rewrite,
     ),
+    "qta": TaughtSystem("the same with a rewriter aligned with the examples", taught.rewriting),
 }
 
 
@@ -101,17 +110,18 @@ def learns(name: str) -> bool:
     return isinstance(SYSTEMS[name.partition(":")[0]], TaughtSystem)
 
 
-def build_system(name: str, bench: Workbench, examples: Examples | None = None) -> Retriever:
-    """Build a system by its name, e.g. `hybrid` or `hybrid:0.1`.
+def build_system(name: str, bench: Workbench, examples: Examples | None = None) -> Sequence[Retriever]:
+    """Build a system by its name, e.g. `hybrid` or `hybrid:0.1`; one that depends on a seed several times.
 
     Raises:
         InputError: there is no such system, or it needs examples and there are none.
+        AbsentDataError: it needs a rewriter that is not trained yet.
     """
     check_system(name)
     base, _, parameter = name.partition(":")
     system = SYSTEMS[base]
     if isinstance(system, System):
-        return system.build(bench, parameter)
+        return [system.build(bench, parameter)]
     if examples is None:
         raise InputError(f"the system {name!r} learns from annotated examples, and there are none")
     return system.build(bench, examples)

@@ -3,12 +3,17 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from mtrb.types import Query, Run
+import numpy as np
+
+from mtrb.errors import AbsentDataError
+from mtrb.types import Query, Run, ScoredTool
 from qta.examples import PRIOR_WEIGHTS, Choice, Examples, leave_one_out
 from qta.hybrid import SERVED, HybridRetriever, Stages
-from qta.pipeline import Retriever
+from qta.pipeline import Pipeline, Retriever
+from qta.retrievers import best
 from qta.workbench import Workbench
 
 Value = TypeVar("Value")
@@ -29,17 +34,17 @@ class Taught:
         return self.retriever.retrieve(queries, k)
 
 
-def usage_prior(bench: Workbench, examples: Examples) -> Taught:
+def usage_prior(bench: Workbench, examples: Examples) -> list[Taught]:
     """Raise the paper's zero-shot scores by w log(1 + uses in the examples)."""
 
     def retriever(weight: float, known: Examples) -> Retriever:
         return bench.minilm.with_prior(known.prior(weight))
 
     choice = leave_one_out(examples, PRIOR_WEIGHTS, _ranking(bench, retriever), default=0.1)
-    return Taught(retriever(choice.value, examples), _chosen(prior=choice))
+    return [Taught(retriever(choice.value, examples), _chosen(prior=choice))]
 
 
-def constant_suffix(bench: Workbench, examples: Examples) -> Taught:
+def constant_suffix(bench: Workbench, examples: Examples) -> list[Taught]:
     """Put the descriptions of the m tools most used in the examples behind every request."""
 
     def retriever(tools: int, known: Examples) -> Retriever:
@@ -47,7 +52,14 @@ def constant_suffix(bench: Workbench, examples: Examples) -> Taught:
         return _Suffixed(bench.minilm, " ".join(bench.toolset[position].description for position in used))
 
     choice = leave_one_out(examples, _SUFFIXES, _ranking(bench, retriever), default=1)
-    return Taught(retriever(choice.value, examples), _chosen(suffix=choice))
+    return [Taught(retriever(choice.value, examples), _chosen(suffix=choice))]
+
+
+def minilm_ft(bench: Workbench, examples: Examples) -> list[Taught]:
+    """Fine-tune the paper's retriever on the examples, as its FT row does."""
+    from qta.training.few import fine_tuned
+
+    return [Taught(fine_tuned(bench.minilm, bench.toolset, examples))]
 
 
 class Recipe(NamedTuple):
@@ -76,16 +88,78 @@ def choose_recipe(bench: Workbench, examples: Examples, rewrites: Mapping[str, s
     return leave_one_out(examples, RECIPES, rank, default=Recipe(0.1))
 
 
-def no_rewrite(bench: Workbench, examples: Examples) -> Taught:
+def no_rewrite(bench: Workbench, examples: Examples) -> list[Taught]:
     """Return all that examples teach but the rewriter."""
     choice = choose_recipe(bench, examples)
-    retriever = HybridRetriever(bench.index, bench.encoder, choice.value.stages(examples))
-    return Taught(retriever, describe(choice))
+    return [Taught(HybridRetriever(bench.index, bench.encoder, choice.value.stages(examples)), describe(choice))]
 
 
-def describe(choice: Choice[Recipe]) -> dict[str, Any]:
-    """Return what was chosen, for the report."""
-    return {name: _value(value, choice) for name, value in choice.value._asdict().items()}
+def rewriting(bench: Workbench, examples: Examples) -> list[Taught]:
+    """Return all that examples teach, the rewriter too, for each seed that one was aligned with."""
+    from qta.rewriting.manifest import RewriterManifest
+
+    found = []
+    for build in trained(bench, "qta", examples):
+        gate = RewriterManifest.read(build).gate
+        accepted = gate["verdict"] != "rejected"
+        choice = choose_recipe(bench, examples, gate["rewrites"] if accepted else None)
+        retriever: Retriever = HybridRetriever(bench.index, bench.encoder, choice.value.stages(examples))
+        if accepted:
+            retriever = _with_rewriter(build, HybridRetriever(bench.index, bench.encoder), retriever)
+        found.append(Taught(retriever, {**describe(choice), "rewriter": {"value": gate["verdict"], "by": "gate"}}))
+    return found
+
+
+def paper(bench: Workbench, examples: Examples, raw: float) -> list[Taught]:
+    """Return the paper's pipeline: the rewrite alone as the query of frozen MiniLM, or beside the request."""
+    return [Taught(PaperRewriting(bench, build, raw)) for build in trained(bench, "paper", examples)]
+
+
+@dataclass(frozen=True)
+class PaperRewriting:
+    """Rank by MiniLM's cosines with the greedy rewrite, mixed with those of the request."""
+
+    bench: Workbench
+    build: Path
+    raw: float
+
+    def retrieve(self, queries: Sequence[Query], k: int) -> Run:
+        """Rank for the rewrites of the queries."""
+        from qta.rewriting import open_rewriter
+        from qta.training.frozen import FrozenMiniLM
+        from qta.training.gate import rewritten
+
+        frozen = FrozenMiniLM(self.bench.minilm, list(self.bench.toolset))
+        texts = rewritten(open_rewriter(self.build), queries, frozen)
+        asked = [Query(query.query_id, text or query.text) for query, text in zip(queries, texts, strict=True)]
+        scores = self.raw * self.bench.minilm.scores(queries) + (1 - self.raw) * self.bench.minilm.scores(asked)
+        ids = self.bench.toolset.ids
+        return {
+            query.query_id: [ScoredTool(ids[at], float(row[at])) for at in best(np.asarray(row), k)]
+            for query, row in zip(queries, scores, strict=True)
+        }
+
+
+def trained(bench: Workbench, kind: str, examples: Examples) -> list[Path]:
+    """Return the rewriters that were aligned with these examples, one for each seed.
+
+    Raises:
+        AbsentDataError: there is none.
+    """
+    from qta.rewriting.manifest import last_build
+
+    folder = bench.rewriters / kind / examples.source
+    builds = [last_build(path) for path in sorted(folder.glob("seed-*"))]
+    if not builds:
+        raise AbsentDataError(f"{folder}: no rewriter aligned with these examples; `make rewriters` trains them")
+    return builds
+
+
+def _with_rewriter(build: Path, shows: HybridRetriever, ranks: Retriever) -> Retriever:
+    from qta.rewriting import open_rewriter
+    from qta.rewriting.rewriter import CatalogueRewriter
+
+    return Pipeline(CatalogueRewriter(open_rewriter(build), shows), ranks)
 
 
 @dataclass(frozen=True)
@@ -111,6 +185,11 @@ def _ranking(
 
 def _positions(bench: Workbench, ranking: Sequence[Any]) -> list[int]:
     return [bench.toolset.positions[scored.tool_id] for scored in ranking]
+
+
+def describe(choice: Choice[Recipe]) -> dict[str, Any]:
+    """Return what was chosen, for the report."""
+    return {name: _value(value, choice) for name, value in choice.value._asdict().items()}
 
 
 def _chosen(**choices: Choice[Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What the systems of an evaluation share over one catalogue."""
 
 from functools import cached_property
+from pathlib import Path
 
 from mtrb.types import Tool, Toolset
 from qta.baselines import FloatDenseRetriever
@@ -13,9 +14,17 @@ _PAPER_TOKENS = 256  # what sentence-transformers reads of a text unless told ot
 class Workbench:
     """Build systems over one catalogue; those that need an index or the original weights share them."""
 
-    def __init__(self, toolset: Toolset, encoder: Encoder, advance: Advance = lambda _: None) -> None:
+    def __init__(
+        self,
+        toolset: Toolset,
+        encoder: Encoder,
+        advance: Advance = lambda _: None,
+        rewriters: Path = Path("rewriters"),
+    ) -> None:
+        """Take a catalogue, the encoder, and the folder where `make rewriters` put aligned rewriters."""
         self.toolset = toolset
         self.encoder = encoder
+        self.rewriters = rewriters
         self._advance = advance
 
     @cached_property

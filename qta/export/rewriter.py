@@ -1,6 +1,6 @@
 """Make the file our small rewriter is served from: one int8 ONNX graph with key-value cache, 24 MB.
 
-python -m qta.export.rewriter qta/weights/base.safetensors --out qta/weights
+python -m qta.export.rewriter --out qta/weights
 """
 
 from collections.abc import Iterator
@@ -92,13 +92,12 @@ def build_model(weights: Weights, ranges: Weights, output_bias: Any, positions: 
 
 
 @click.command(help=__doc__.splitlines()[0] if __doc__ else None)
-@click.argument("model", type=click.Path(exists=True, path_type=Path))
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True)
-def main(model: Path, out: Path) -> None:
-    """Export a base, from its folder or its shipped layers."""
-    from qta.training.delta import load
+def main(out: Path) -> None:
+    """Export the shipped base, and say how large its files are."""
+    from qta.training.layers import load_rewriter
 
-    for name in export(*load(model), out):
+    for name in export(*load_rewriter(), out):
         click.echo(f"{out / name}: {(out / name).stat().st_size / 1e6:.1f} MB")
 
 

@@ -140,9 +140,9 @@ def load_model(base: str) -> tuple[Any, Any]:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
     if base == DEFAULT_BASE:
-        from qta.training.delta import load_default
+        from qta.training.layers import load_rewriter
 
-        model, tokenizer = load_default()
+        model, tokenizer = load_rewriter()
         return model.to(device).eval(), tokenizer
     try:
         with quiet():

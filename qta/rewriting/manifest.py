@@ -118,6 +118,18 @@ def current_build(folder: Path) -> Path:
     return folder / _pointer(folder).build
 
 
+def last_build(folder: Path) -> Path:
+    """Return the newest whole build in a folder, whether it is served or was rejected.
+
+    Raises:
+        ArtefactError: there is none.
+    """
+    builds = sorted(folder.glob(f"*/{MANIFEST}"), key=lambda path: path.stat().st_mtime)
+    if not builds:
+        raise ArtefactError(f"{folder}: no rewriter; make one with `qta train dpo --out {folder}`")
+    return builds[-1].parent
+
+
 def new_build(folder: Path) -> Path:
     """Return where a build can be written beside the others."""
     build = folder / uuid.uuid4().hex[:12]

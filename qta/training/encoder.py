@@ -2,7 +2,8 @@
 
     python -m qta.training.encoder --out DIR
 
-Trained is a LoRA adapter on all-MiniLM-L6-v2; `python -m qta.export.encoder` makes the served file of both.
+Trained are all-MiniLM-L6-v2's layers; the word embeddings stay as they are. `qta.training.delta` makes of the result
+what is shipped, and `qta.export.encoder` the served file.
 """
 
 import random
@@ -27,12 +28,11 @@ _WEAK = {"open/apibench": 1000}  # one model is golden there though many fit, so
 
 @dataclass(frozen=True)
 class EncoderSettings:
-    """How the encoder is trained: a temperature of 1 / scale, an adapter of so many ranks."""
+    """How the encoder is trained, with a temperature of 1 / scale."""
 
-    epochs: int = 2
+    epochs: int = 1
     batch: int = 64
-    learning_rate: float = 5e-4
-    rank: int = 64
+    learning_rate: float = 5e-5
     scale: float = 20.0
     max_tokens: int = 64
     seed: int = 0
@@ -76,21 +76,14 @@ def _vectors(model: Any, texts: Sequence[str]) -> NDArray[np.float32]:
 
 
 def train(model: Any, rows: Sequence[Triple], settings: EncoderSettings, out: Path) -> None:
-    """Train an adapter on the model and save it."""
+    """Train the model and save it."""
     from datasets import Dataset
-    from peft import LoraConfig
     from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
     from sentence_transformers.losses import MultipleNegativesRankingLoss
     from sentence_transformers.training_args import BatchSamplers
 
-    model.add_adapter(
-        LoraConfig(
-            r=settings.rank,
-            lora_alpha=2 * settings.rank,
-            target_modules=["query", "key", "value", "dense"],
-            task_type="FEATURE_EXTRACTION",
-        )
-    )
+    for parameter in model.transformers_model.embeddings.parameters():
+        parameter.requires_grad_(False)
     columns = dict(zip(("anchor", "positive", "negative"), map(list, zip(*rows, strict=True)), strict=True))
     arguments = SentenceTransformerTrainingArguments(
         output_dir=str(out / "checkpoints"),
@@ -113,8 +106,8 @@ def train(model: Any, rows: Sequence[Triple], settings: EncoderSettings, out: Pa
 
 
 @click.command(help=__doc__.splitlines()[0] if __doc__ else None)
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for the adapter.")
-@click.option("--epochs", default=2, show_default=True)
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for the model.")
+@click.option("--epochs", default=1, show_default=True)
 @click.option("--seed", default=0, show_default=True)
 def main(out: Path, epochs: int, seed: int) -> None:
     """Train the encoder on all training sets."""

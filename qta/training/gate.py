@@ -10,13 +10,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mtrb.types import Query
 from qta.examples import Examples
+from qta.rewriting.rewriter import ToolRewriter
+from qta.steps import join_steps
 from qta.training.align import Report, align, rewrite
 from qta.training.config import AlignSettings
 from qta.training.frozen import Frozen
 
 FEWEST = 4
 """Below so many examples half of them teaches too little; the rewriter is installed ungated, and says so."""
+
+
+def rewritten(rewriter: ToolRewriter, queries: Sequence[Query], frozen: Frozen) -> list[str]:
+    """Return the rewrite of each query by a rewriter that is shown what it was trained with, "" where there is none."""
+    texts = [query.text for query in queries]
+    return [join_steps(one.steps) for one in rewriter.steps(texts, frozen.show(texts, rewriter.prompt))]
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ def conversations() -> list[list[Message]]:
 
 def test_the_file_is_small() -> None:
     assert (WEIGHTS / "rewriter.onnx").stat().st_size < 28_000_000
-    assert (WEIGHTS / "base.safetensors").stat().st_size < 16_000_000
+    assert (WEIGHTS / "rewriter.safetensors").stat().st_size < 16_000_000
     assert sum(path.stat().st_size for path in WEIGHTS.iterdir()) < 90_000_000
 
 

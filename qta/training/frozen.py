@@ -24,6 +24,11 @@ _DEPTH = 1000  # golden tools further down all count as one place behind
 class Frozen(Protocol):
     """Show tools and rank golden ones."""
 
+    @property
+    def identity(self) -> str:
+        """Return what tells this retriever from others."""
+        ...
+
     def show(self, requests: Sequence[str], prompt: Prompt) -> list[list[Tool]]:
         """Return the tools that each request's prompt holds."""
         ...
@@ -45,7 +50,13 @@ class FrozenHybrid:
     """The served retriever: a rewrite gives each of its steps a place beside the request's own ranking."""
 
     retriever: HybridRetriever
+    encoder: str
     _readings: dict[str, Reading] = field(default_factory=dict)
+
+    @property
+    def identity(self) -> str:
+        """Return the encoder's identity; everything else of the retriever comes with the version."""
+        return self.encoder
 
     def show(self, requests: Sequence[str], prompt: Prompt) -> list[list[Tool]]:
         """Return the nearest tools by the retriever, or sampled ones."""
@@ -78,6 +89,11 @@ class FrozenMiniLM:
     retriever: FloatDenseRetriever
     tools: Sequence[Tool]
     raw: float = 0.0
+
+    @property
+    def identity(self) -> str:
+        """Return the name of the paper's retriever."""
+        return "minilm"
 
     def show(self, requests: Sequence[str], prompt: Prompt) -> list[list[Tool]]:
         """Return sampled tools, or the nearest."""

@@ -22,9 +22,10 @@ from qta.rewriting.manifest import RewriterManifest, describe_prompt, install, n
 from qta.training.align import Report, align, read_rounds, write_summary
 from qta.training.config import AlignSettings
 from qta.training.curves import write_curves
-from qta.training.frozen import FrozenHybrid
+from qta.training.frozen import Frozen, FrozenHybrid, FrozenMiniLM
 from qta.training.gate import FEWEST, Verdict, cross_fit, judge
 from qta.training.policy import Policy
+from qta.workbench import Workbench
 
 _LIBRARIES = ("trl", "transformers", "peft", "torch", "numpy", "onnxruntime")
 _WORK = ".training"
@@ -50,11 +51,28 @@ def train_dpo(annotated: Benchmark, settings: AlignSettings, out: Path, encoder:
         InputError: there is nothing to learn from, or the base cannot be trained.
         ArtefactError: the result cannot be written; what was installed is as it was.
     """
+    retriever = HybridRetriever(build_in_memory(annotated.toolset, encoder), encoder)
+    return _train(annotated, settings, out, FrozenHybrid(retriever, encoder.identity), report)
+
+
+def train_paper(annotated: Benchmark, settings: AlignSettings, out: Path, report: Report) -> Outcome:
+    """Align a rewriter as the paper does: frozen MiniLM over descriptions, the rewrite alone as the query, no gate.
+
+    Raises:
+        InputError: there is nothing to learn from, or the base cannot be trained.
+        ArtefactError: the result cannot be written.
+    """
+    bench = Workbench(annotated.toolset, Encoder())
+    return _train(annotated, settings, out, FrozenMiniLM(bench.minilm, list(annotated.toolset)), report, gated=False)
+
+
+def _train(
+    annotated: Benchmark, settings: AlignSettings, out: Path, frozen: Frozen, report: Report, gated: bool = True
+) -> Outcome:
     start = time.perf_counter()
     examples = Examples.of(annotated, annotated.toolset)
-    frozen = FrozenHybrid(HybridRetriever(build_in_memory(annotated.toolset, encoder), encoder))
     work = out / _WORK
-    gated = len(examples) >= FEWEST
+    gated = gated and len(examples) >= FEWEST
     rewrites = cross_fit(settings.base, examples, frozen, settings, work / "gate", report) if gated else {}
     verdict = judge(examples, rewrites, frozen)
     policy = align(settings.base, examples, frozen, settings, work / "all", report)
@@ -66,7 +84,7 @@ def train_dpo(annotated: Benchmark, settings: AlignSettings, out: Path, encoder:
     try:
         build = new_build(out)
         try:
-            statistics = _write(build, work / "all", policy, settings, verdict, about, encoder)
+            statistics = _write(build, work / "all", policy, settings, verdict, about, frozen.identity)
         except BaseException:
             shutil.rmtree(build, ignore_errors=True)
             raise
@@ -87,7 +105,7 @@ def _write(
     settings: AlignSettings,
     verdict: Verdict,
     about: Mapping[str, Any],
-    encoder: Encoder,
+    retriever: str,
 ) -> Mapping[str, Any]:
     policy.save(build / "adapter")
     statistics = write_summary(rounds, build)
@@ -105,7 +123,7 @@ def _write(
         **describe_prompt(settings.prompt.prompt(settings.seed)),
         max_new_tokens=settings.candidates.max_new_tokens,
         no_repeat=settings.candidates.no_repeat,
-        retriever=encoder.identity,
+        retriever=retriever,
         gate={**verdict.to_json(), "rewrites": verdict.rewrites},
         trained_on=dict(about),
         settings=settings.model_dump(mode="json"),

@@ -1,14 +1,14 @@
 """Completion: a tool that needs an id brings the tool along that provides it.
 
 `GET /movie/{movie_id}/credits` is of no use to an agent that has not been given `GET /search/movie`, and a request
-never names the search. Which tool provides what is read from names, parameters and paths when an index is built.
+never names the search. Which tool provides what is read from names, parameters and paths.
 """
 
 import re
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import orjson
 
@@ -29,12 +29,14 @@ _LOOKUP = {
 _MOST_PROVIDERS = 16  # for one need; the best by name
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Provider:
     """A tool that may provide an id, and how much its name says that this is what it is for (1 to 3)."""
 
     position: int
     strength: int
+    source: str = ""
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,59 +48,72 @@ class CompletionRule:
     strength: float = 0.05  # what a point of a provider's strength counts beside its score, among providers
 
 
-Needs = Mapping[int, Sequence[Sequence[Provider]]]
-"""position of a tool -> for each thing whose id it needs, the tools that may provide that id."""
-
-
-def find_needs(tools: Sequence[Tool]) -> Needs:
-    """Find for every tool that needs ids who may provide them.
+class Providers:
+    """Know which tools may provide the id of a thing; grows with the catalogue.
 
     A provider has the thing in its name together with a word for looking up, and does not need that id itself.
-    One of the tool's own source (and, where tools are tagged, of one of its tags) is preferred; other sources count
-    where its own has none.
     """
-    needed = [set(_needed_things(tool)) for tool in tools]
-    insisted = [set(_needed_things(tool, optional=False)) for tool in tools]
-    providers: dict[str, list[Provider]] = defaultdict(list)
-    wanted = set().union(*needed)
-    for position, tool in enumerate(tools):
-        words = {_singular(word) for word in split_identifier(tool.name)}
-        strength = max((_LOOKUP.get(word, 0) for word in words), default=0)
-        if strength:
-            # A search may take the id as one filter among others; what just gets a thing cannot do without.
-            for thing in (words & wanted) - (insisted if strength > 1 else needed)[position]:
-                providers[thing].append(Provider(position, strength))
-                needed[position].discard(thing)
-    found: dict[int, list[list[Provider]]] = {}
-    for position, things in enumerate(needed):
-        groups = [_nearest(tools, position, providers[thing]) for thing in sorted(things) if thing in providers]
-        if any(groups):
-            found[position] = [group for group in groups if group]
-    return found
 
+    def __init__(self, tools: Iterable[Tool] = ()) -> None:
+        """Note the tools, in catalogue order."""
+        self._by_thing: dict[str, list[Provider]] = {}
+        for position, tool in enumerate(tools):
+            self.add(position, tool)
 
-def save_needs(needs: Needs, folder: Path) -> None:
-    """Write what `load_needs` reads."""
-    rows = {
-        str(position): [[(one.position, one.strength) for one in group] for group in groups]
-        for position, groups in needs.items()
-    }
-    (folder / FILE).write_bytes(orjson.dumps(rows))
+    def add(self, position: int, tool: Tool) -> None:
+        """Note a tool."""
+        for thing in _provided_things(tool):
+            provider = Provider(position, _strength(tool), tool.source, tool.tags)
+            self._by_thing.setdefault(thing, []).append(provider)
 
+    def needs(self, tool: Tool) -> list[list[Provider]]:
+        """Return for each thing whose id a tool needs who may provide it, the best by name first.
 
-def load_needs(folder: Path) -> Needs:
-    """Read the needs of an index.
+        One of the tool's own source (and, where tools are tagged, of one of its tags) is preferred; other sources
+        count where its own has none.
+        """
+        things = sorted(set(_needed_things(tool)) - set(_provided_things(tool)))
+        groups = (_nearest(tool, self._by_thing[thing]) for thing in things if thing in self._by_thing)
+        return [group for group in groups if group]
 
-    Raises:
-        ArtefactError: the file is absent or damaged.
-    """
-    try:
-        rows = orjson.loads((folder / FILE).read_bytes())
-        return {
-            int(position): [[Provider(*one) for one in group] for group in groups] for position, groups in rows.items()
+    def save(self, folder: Path) -> None:
+        """Write what `load` reads."""
+        rows = {
+            thing: [(one.position, one.strength, one.source, one.tags) for one in providers]
+            for thing, providers in self._by_thing.items()
         }
-    except (OSError, ValueError, TypeError) as error:
-        raise ArtefactError(f"{folder / FILE}: cannot be read: {error}") from None
+        (folder / FILE).write_bytes(orjson.dumps(rows))
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read the providers of an index.
+
+        Raises:
+            ArtefactError: the file is absent or damaged.
+        """
+        loaded = cls()
+        try:
+            for thing, rows in orjson.loads((folder / FILE).read_bytes()).items():
+                loaded._by_thing[thing] = [
+                    Provider(at, strength, source, tuple(tags)) for at, strength, source, tags in rows
+                ]
+        except (OSError, ValueError, TypeError, AttributeError, IndexError) as error:
+            raise ArtefactError(f"{folder / FILE}: cannot be read: {error}") from None
+        return loaded
+
+
+def _strength(tool: Tool) -> int:
+    return max((_LOOKUP.get(_singular(word), 0) for word in split_identifier(tool.name)), default=0)
+
+
+def _provided_things(tool: Tool) -> set[str]:
+    """Return the things that a tool may look up: the words of its name, if one of them says that it looks up."""
+    strength = _strength(tool)
+    if not strength:
+        return set()
+    words = {_singular(word) for word in split_identifier(tool.name)}
+    # A search may take the id as one filter among others; what just gets a thing cannot do without.
+    return words - set(_needed_things(tool, optional=strength == 1))
 
 
 def _needed_things(tool: Tool, optional: bool = True) -> Iterator[str]:
@@ -126,11 +141,10 @@ def _thing(parameter: str, segment: str = "") -> Iterator[str]:
         yield _singular(split_identifier(segment)[-1]) if split_identifier(segment) else segment
 
 
-def _nearest(tools: Sequence[Tool], position: int, providers: Sequence[Provider]) -> list[Provider]:
-    tool = tools[position]
-    own = [one for one in providers if tools[one.position].source == tool.source]
-    tagged = [one for one in own if not tool.tags or set(tools[one.position].tags) & set(tool.tags)]
-    others = [one for one in providers if tools[one.position].source != tool.source]
+def _nearest(tool: Tool, providers: Sequence[Provider]) -> list[Provider]:
+    own = [one for one in providers if one.source == tool.source]
+    tagged = [one for one in own if not tool.tags or set(one.tags) & set(tool.tags)]
+    others = [one for one in providers if one.source != tool.source]
     return sorted(tagged or others, key=lambda one: (-one.strength, one.position))[:_MOST_PROVIDERS]
 
 

@@ -74,6 +74,7 @@ class HybridRetriever:
         self.index = index
         self.stages = stages
         self.reader = Reader(encoder, clauses=stages.clauses is not None)
+        self._known_needs: dict[int, list[list[Provider]]] = {}
         self._prior = np.zeros(len(index.ids), np.float32)
         for position, bonus in stages.prior.items():
             self._prior[position] = bonus
@@ -110,11 +111,16 @@ class HybridRetriever:
         self._give_places(ranking, reading)
         if self.stages.completion:
             needing = ranking.first(self.stages.completion.first)
-            needs = [(int(at), group) for at in needing for group in self.index.needs.get(int(at), ())]
+            needs = [(int(at), group) for at in needing for group in self._needs(int(at))]
             providers = np.array([one.position for _, group in needs for one in group], np.int64)
             ranking.add(providers, lambda new: self._fused(reading.vector, lexical, new))
             ranking.scores = _completed(ranking.scores, needs, self.stages.completion)
         return [ScoredTool(self.index.ids[at], float(ranking.scores[at])) for at in ranking.first(k)]
+
+    def _needs(self, position: int) -> list[list[Provider]]:
+        if position not in self._known_needs:
+            self._known_needs[position] = self.index.providers.needs(self.index.tools[position])
+        return self._known_needs[position]
 
     def _fused(self, vector: Scores, lexical: Scores, positions: Positions) -> Scores:
         return self.index.dense.cosines(vector, positions) + np.float32(self.stages.weight) * lexical[positions]

@@ -27,13 +27,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from mtrb.errors import ArtefactError, InputError
 from mtrb.types import Tool, Toolset
 from qta import completion, lexical, store
-from qta.completion import Needs, find_needs, load_needs, save_needs
+from qta.completion import Providers
 from qta.dense import GRAPH, DenseIndex
 from qta.embeddings import CHECKPOINT_SUFFIX, Checkpoint, embed, embedded_text, text_hashes
 from qta.encoder import Encoder
 from qta.lexical import LexicalIndex, lexical_text
 
-FORMAT = 2
+FORMAT = 3
 TEXT = "name as words: description, read in English"
 """What is embedded (`embedded_text`); changes whenever that does, so that old vectors are not mixed with new."""
 
@@ -78,7 +78,7 @@ class ToolIndex:
     tools: Sequence[Tool]
     lexical: LexicalIndex
     dense: DenseIndex
-    needs: Needs
+    providers: Providers
     manifest: IndexManifest | None = None
 
     def tool(self, tool_id: str) -> Tool:
@@ -99,7 +99,7 @@ def build_in_memory(toolset: Toolset, encoder: Encoder, advance: Advance = lambd
     vectors = embed([embedded_text(tool) for tool in toolset], encoder, {}, advance=advance)
     words = LexicalIndex.build([lexical_text(tool) for tool in toolset])
     names = [tool.name for tool in toolset]
-    return ToolIndex(toolset.ids, names, toolset, words, DenseIndex.build(vectors), find_needs(toolset))
+    return ToolIndex(toolset.ids, names, toolset, words, DenseIndex.build(vectors), Providers(toolset))
 
 
 def build_index(toolset: Toolset, folder: Path, encoder: Encoder, advance: Advance = lambda _: None) -> IndexManifest:
@@ -187,7 +187,7 @@ def _load_build(folder: Path, manifest: IndexManifest, encoder: Encoder) -> Tool
         raise ArtefactError(
             f"{folder}: holds {len(tools)} tools and {len(dense.vectors)} vectors, not {manifest.tools}"
         )
-    return ToolIndex(tools.ids, tools.names, tools, LexicalIndex.load(build), dense, load_needs(build), manifest)
+    return ToolIndex(tools.ids, tools.names, tools, LexicalIndex.load(build), dense, Providers.load(build), manifest)
 
 
 def read_manifest(folder: Path) -> IndexManifest:
@@ -216,7 +216,7 @@ def _write_build(toolset: Toolset, texts: list[str], vectors: Any, folder: Path,
     store.write_store(build, toolset)
     np.save(build / _HASHES, np.frombuffer(b"".join(text_hashes(texts)), np.uint8).reshape(len(texts), -1))
     LexicalIndex.build([lexical_text(tool) for tool in toolset]).save(build)
-    save_needs(find_needs(toolset), build)
+    Providers(toolset).save(build)
     dense = DenseIndex.build(vectors)
     files = [*store.FILES, _HASHES, *lexical.FILES, completion.FILE, *dense.save(build)]
     return IndexManifest(

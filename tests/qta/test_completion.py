@@ -7,7 +7,7 @@ import pytest
 from mtrb.benchmarks import load
 from mtrb.errors import ArtefactError
 from mtrb.types import Query, Tool, Toolset
-from qta.completion import CompletionRule, find_needs, load_needs, save_needs
+from qta.completion import CompletionRule, Providers
 from qta.encoder import Encoder
 from qta.hybrid import HybridRetriever, Stages
 from qta.index import ToolIndex, build_in_memory
@@ -20,10 +20,10 @@ def needing(name: str, *parameters: str, source: str = "s", tags: tuple[str, ...
 
 def providers(*tools: Tool) -> dict[str, list[list[str]]]:
     """Return who provides what each tool needs, by name."""
-    needs = find_needs(tools)
+    known = Providers(tools)
+    found = {tool.name: known.needs(tool) for tool in tools}
     return {
-        tools[position].name: [[tools[one.position].name for one in group] for group in groups]
-        for position, groups in needs.items()
+        name: [[tools[one.position].name for one in group] for group in needs] for name, needs in found.items() if needs
     }
 
 
@@ -94,18 +94,30 @@ def test_odd_schemas_do_no_harm() -> None:
         Tool("c", "{}/{_}/{id}", ""),
         Tool("d", "", ""),
     ]
-    assert find_needs([*odd, needing("list_orders")]) == {}
-    assert find_needs([]) == {}
+    assert providers(*odd, needing("list_orders")) == {}
+    assert providers() == {}
 
 
-def test_needs_are_saved_and_loaded(tmp_path: Path) -> None:
-    needs = find_needs(load("sample").toolset)
-    assert len(needs) > 50
-    save_needs(needs, tmp_path)
-    assert load_needs(tmp_path) == needs
-    (tmp_path / "completion.json").write_text("[[")
-    with pytest.raises(ArtefactError, match="cannot be read"):
-        load_needs(tmp_path)
+def test_providers_are_saved_and_loaded(tmp_path: Path) -> None:
+    tools = load("sample").toolset
+    known = Providers(tools)
+    needs = [known.needs(tool) for tool in tools]
+    assert sum(map(bool, needs)) > 50
+    known.save(tmp_path)
+    loaded = Providers.load(tmp_path)
+    assert [loaded.needs(tool) for tool in tools] == needs
+    for damaged in ("[[", "[]", '{"a": [1]}'):
+        (tmp_path / "completion.json").write_text(damaged)
+        with pytest.raises(ArtefactError, match="cannot be read"):
+            Providers.load(tmp_path)
+
+
+def test_providers_grow_with_the_catalogue() -> None:
+    known, cancel = Providers(), needing("cancel_order", "order_id")
+    known.add(0, cancel)
+    assert known.needs(cancel) == []
+    known.add(1, needing("list_orders"))
+    assert [one.position for group in known.needs(cancel) for one in group] == [1]
 
 
 SHOP = Toolset(

@@ -11,6 +11,8 @@ FLAT_LIMIT = 50_000
 
 GRAPH = "hnsw.faiss"
 
+_FEW = 4000  # tools that a filter leaves, which are sooner all looked at than searched
+
 _HNSW_LINKS, _HNSW_BUILD, _HNSW_SEARCH = 32, 200, 128
 
 
@@ -48,17 +50,32 @@ class DenseIndex:
             graph.add(vectors)
         return cls(vectors.astype(np.float16), graph)
 
-    def search(self, vector: NDArray[np.float32], n: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Return positions and cosines of the n nearest tools, nearest first."""
+    def search(
+        self, vector: NDArray[np.float32], n: int, allowed: NDArray[np.bool_] | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return positions and cosines of the n nearest tools, nearest first; of the allowed ones where not all are."""
         import faiss
 
+        if allowed is not None and np.count_nonzero(allowed) <= _FEW:
+            return self._scan(vector, n, np.flatnonzero(allowed))
         # The setting belongs to the calling thread. One query is fastest on one core, and requests run in parallel.
         faiss.omp_set_num_threads(1)
         n = min(n, len(self.vectors))
-        parameters = None if self.kind == "flat" else faiss.SearchParametersHNSW(efSearch=max(_HNSW_SEARCH, 2 * n))
+        selector = None if allowed is None else faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
+        if self.kind == "flat":
+            parameters = faiss.SearchParameters(sel=selector)
+        else:
+            parameters = faiss.SearchParametersHNSW(efSearch=max(_HNSW_SEARCH, 2 * n), sel=selector)
         scores, positions = self._faiss.search(vector[None], n, params=parameters)
-        found = positions[0] >= 0  # HNSW may reach fewer than n
+        found = positions[0] >= 0  # HNSW may reach fewer than n, and fewer than n may be allowed
         return positions[0][found], scores[0][found]
+
+    def _scan(
+        self, vector: NDArray[np.float32], n: int, positions: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        cosines = self.cosines(vector, positions)
+        nearest = np.argsort(-cosines, kind="stable")[:n]
+        return positions[nearest], cosines[nearest]
 
     def cosines(self, vector: NDArray[np.float32], positions: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the cosines of given tools."""

@@ -42,6 +42,8 @@ _NAMED, _NAMED_AMBIGUOUSLY = 200.0, 100.0
 
 Positions = NDArray[np.int64]
 Scores = NDArray[np.float32]
+Allowed = NDArray[np.bool_]
+"""Which tools may be in an answer, by position."""
 
 
 @dataclass(frozen=True)
@@ -99,14 +101,14 @@ class HybridRetriever:
         """Return the tools that a rewriter is shown for a request that was read, best first."""
         return [self.index.tool(scored.tool_id) for scored in self.rank(reading, count)]
 
-    def rank(self, reading: Reading, k: int) -> list[ScoredTool]:
-        """Return the k best tools for a request."""
-        lexical = self.index.lexical.scores(reading.tokens)
+    def rank(self, reading: Reading, k: int, allowed: Allowed | None = None) -> list[ScoredTool]:
+        """Return the k best tools for a request, of the allowed ones where not all are."""
+        lexical = self._lexical(reading.tokens, allowed)
         named = self.names.find(reading.text)
         n = _CANDIDATES + _CANDIDATES_PER_PLACE * k
-        nearest = self.index.dense.search(reading.vector, n)[0]
+        nearest = self.index.dense.search(reading.vector, n, allowed)[0]
         candidates = np.concatenate([nearest, _highest(lexical, n), np.flatnonzero(self._prior), *named])
-        ranking = _Ranking(self._prior + _bonus(named, len(self._prior)))
+        ranking = _Ranking(self._prior + _bonus(named, len(self._prior)), allowed)
         ranking.add(candidates.astype(np.int64), lambda new: self._fused(reading.vector, lexical, new))
         self._give_places(ranking, reading)
         if self.stages.completion:
@@ -130,20 +132,24 @@ class HybridRetriever:
         parts: list[tuple[Part, StepRule | None, Positions | None]]
         parts = [(part, self.stages.steps, None) for part in reading.steps]
         parts += [(part, self.stages.clauses, ranking.known) for part in reading.clauses]
-        limit = (ranking.scores - self._prior).max()
+        limit = (ranking.scores - self._prior).max(initial=0.0)
         for part, rule, among in parts:
-            if rule is not None:
-                position, score = self._best_for(part, among)
+            if rule is not None and len(ranking.known):
+                position, score = self._best_for(part, among, ranking.allowed)
                 if score >= rule.least:
                     limit -= _BEHIND
                     raised = limit + self._prior[position]
                     ranking.scores[position] = max(ranking.scores[position], raised)
 
-    def _best_for(self, part: Part, among: Positions | None) -> tuple[int, float]:
+    def _lexical(self, tokens: Sequence[str], allowed: Allowed | None) -> Scores:
+        scores = self.index.lexical.scores(tokens)
+        return scores if allowed is None else np.where(allowed, scores, np.float32(0))
+
+    def _best_for(self, part: Part, among: Positions | None, allowed: Allowed | None) -> tuple[int, float]:
         """Return the best tool for a part of a request by itself, and its score."""
-        lexical = self.index.lexical.scores(tokenize(part.text))
+        lexical = self._lexical(tokenize(part.text), allowed)
         if among is None:
-            among = self.index.dense.search(part.vector, _CANDIDATES)[0]
+            among = self.index.dense.search(part.vector, _CANDIDATES, allowed)[0]
         positions = np.union1d(among, _highest(lexical, _PART_WORDS))
         scores = self._fused(part.vector, lexical, positions)
         first = best(scores, 1, positions)[0]
@@ -153,8 +159,9 @@ class HybridRetriever:
 class _Ranking:
     """The scores of the tools that were looked at for a request; all others have none."""
 
-    def __init__(self, bonus: Scores) -> None:
+    def __init__(self, bonus: Scores, allowed: Allowed | None) -> None:
         self.scores = np.full(len(bonus), -np.inf, np.float32)
+        self.allowed = allowed
         self._bonus = bonus
 
     @property
@@ -163,8 +170,9 @@ class _Ranking:
         return np.flatnonzero(self.scores > -np.inf)
 
     def add(self, positions: Positions, score: Callable[[Positions], Scores]) -> None:
-        """Look at tools; what is known of a tool already stays."""
+        """Look at tools, the allowed ones; what is known of a tool already stays."""
         new = np.unique(positions)
+        new = new if self.allowed is None else new[self.allowed[new]]
         new = new[np.isneginf(self.scores[new])]
         self.scores[new] = score(new) + self._bonus[new]
 
@@ -180,9 +188,12 @@ def _completed(scores: Scores, needs: Sequence[tuple[int, Sequence[Provider]]], 
     It comes right before that tool, so that at the edge of the answer the provider stays, which others need too; but
     right behind a tool that the request names, and never before the best of all.
     """
-    after, limit = scores.copy(), scores.max() - _BEHIND  # the best tool stays the first: it is what was asked for
+    # The best tool stays the first: it is what was asked for.
+    after, limit = scores.copy(), scores.max(initial=0.0) - _BEHIND
     for position, group in needs:
         provider = max(group, key=lambda one: scores[one.position] + rule.strength * one.strength).position
+        if np.isneginf(scores[provider]):
+            continue  # none of them is allowed
         lead = rule.lead if scores[position] < _NAMED_AMBIGUOUSLY else -rule.lead
         after[provider] = max(after[provider], min(scores[position] + lead, limit))
     return after

@@ -235,3 +235,29 @@ def hybrid(sample_folder: Path, encoder: Encoder) -> HybridRetriever:
     from qta.index import load_index
 
     return HybridRetriever(load_index(sample_folder, encoder), encoder)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.9, 1.0])
+def test_a_filter_gives_the_ranking_without_the_others(share: float, hybrid: HybridRetriever) -> None:
+    rng = np.random.default_rng(1)
+    allowed = rng.random(len(hybrid.index.ids)) < share
+    for query in load("sample", "validation").queries[:20]:
+        reading = hybrid.reader.read(query.text)
+        found = [scored.tool_id for scored in hybrid.rank(reading, 10, allowed)]
+        assert len(found) == min(10, np.count_nonzero(allowed))
+        assert all(allowed[hybrid.index.ids.index(tool_id)] for tool_id in found)
+        if share == 1.0:
+            assert found == [scored.tool_id for scored in hybrid.rank(reading, 10)]
+
+
+def test_search_finds_the_nearest_of_the_allowed() -> None:
+    vectors, query = unit_vectors(9000), unit_vectors(1, 1)[0]
+    for flat_limit in (20_000, 1000):
+        index = DenseIndex.build(vectors, flat_limit)
+        for share in (0.01, 0.8):
+            allowed = np.random.default_rng(2).random(9000) < share
+            positions, cosines = index.search(query, 10, allowed)
+            assert allowed[positions].all()
+            assert (np.diff(cosines) <= 0).all()
+            exact = np.flatnonzero(allowed)[np.argsort(-(vectors[allowed] @ query))[:10]]
+            assert len(set(exact.tolist()) & set(positions.tolist())) >= 9

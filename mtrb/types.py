@@ -35,6 +35,18 @@ class Tool:
         parts = [self.name, self.description, *_parameter_texts(self.parameters, _PARAMETER_DEPTH)]
         return "\n".join(part for part in parts if part)
 
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Self:
+        """Return the tool of a record that `to_json` made."""
+        return cls(
+            tool_id=record["id"],
+            name=record["name"],
+            description=record["description"],
+            parameters=record["parameters"],
+            tags=tuple(record["tags"]),
+            source=record["source"],
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Return the native record, the one form that every file and answer of this project uses."""
         return {

@@ -66,15 +66,16 @@ class Providers:
             provider = Provider(position, _strength(tool), tool.source, tool.tags)
             self._by_thing.setdefault(thing, []).append(provider)
 
-    def needs(self, tool: Tool) -> list[list[Provider]]:
-        """Return for each thing whose id a tool needs who may provide it, the best by name first.
+    def needs(self, tool: Tool, more: "Providers | None" = None) -> list[list[Provider]]:
+        """Return for each thing whose id a tool needs who may provide it, also of others, the best by name first.
 
         One of the tool's own source (and, where tools are tagged, of one of its tags) is preferred; other sources
         count where its own has none.
         """
         things = sorted(set(_needed_things(tool)) - set(_provided_things(tool)))
-        groups = (_nearest(tool, self._by_thing[thing]) for thing in things if thing in self._by_thing)
-        return [group for group in groups if group]
+        known = [self, *([more] if more else [])]
+        found = ([one for providers in known for one in providers._by_thing.get(thing, ())] for thing in things)
+        return [group for providers in found if (group := _nearest(tool, providers))]
 
     def save(self, folder: Path) -> None:
         """Write what `load` reads."""

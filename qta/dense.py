@@ -81,6 +81,10 @@ class DenseIndex:
         """Return the cosines of given tools."""
         return self.vectors[positions].astype(np.float32) @ vector
 
+    def vector(self, position: int) -> NDArray[np.float32]:
+        """Return a tool's vector."""
+        return np.asarray(self.vectors[position], np.float32)
+
     def save(self, folder: Path) -> list[str]:
         """Write the vectors, and the graph where there is one; return the files' names."""
         import faiss

@@ -101,7 +101,7 @@ class Engine:
 
     def _rewrite(self, reading: Reading, mode: RewriteMode) -> Rewrite:
         """Return the steps of a request; a request that names its tool is left alone unless asked for."""
-        if mode == "off" or (mode == "auto" and (self.rewriter is None or self._retriever.names.find(reading.text))):
+        if mode == "off" or (mode == "auto" and (self.rewriter is None or self._retriever.named(reading.text))):
             return Rewrite()
         if self.rewriter is None:
             return Rewrite(failure="no_rewriter")

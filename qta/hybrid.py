@@ -11,15 +11,13 @@ A ranking is made in this order, each stage on the scores of the one before:
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mtrb.types import Query, Run, ScoredTool, Tool
 from qta.completion import CompletionRule, Provider
-from qta.index import ToolIndex
-from qta.names import NameIndex
+from qta.pipeline import Index
 from qta.reading import Part, Reader, Reading, TextEncoder
 from qta.retrievers import best
 from qta.steps import CLAUSES, STEPS, StepRule, split_steps
@@ -72,7 +70,7 @@ SERVED = Stages(clauses=CLAUSES, steps=STEPS, completion=CompletionRule())
 class HybridRetriever:
     """Rank the tools of an index in stages."""
 
-    def __init__(self, index: ToolIndex, encoder: TextEncoder, stages: Stages = SERVED) -> None:
+    def __init__(self, index: Index, encoder: TextEncoder, stages: Stages = SERVED) -> None:
         self.index = index
         self.stages = stages
         self.reader = Reader(encoder, clauses=stages.clauses is not None)
@@ -80,11 +78,6 @@ class HybridRetriever:
         self._prior = np.zeros(len(index.ids), np.float32)
         for position, bonus in stages.prior.items():
             self._prior[position] = bonus
-
-    @cached_property
-    def names(self) -> NameIndex:
-        """Return the index of exact names, made at first use."""
-        return NameIndex(self.index.ids, self.index.names)
 
     def retrieve(self, queries: Sequence[Query], k: int) -> Run:
         """Rank for each query; a rewritten one by its original text and the steps of the rewrite."""
@@ -104,7 +97,7 @@ class HybridRetriever:
     def rank(self, reading: Reading, k: int, allowed: Allowed | None = None) -> list[ScoredTool]:
         """Return the k best tools for a request, of the allowed ones where not all are."""
         lexical = self._lexical(reading.tokens, allowed)
-        named = self.names.find(reading.text)
+        named = self.named(reading.text, allowed)
         n = _CANDIDATES + _CANDIDATES_PER_PLACE * k
         nearest = self.index.dense.search(reading.vector, n, allowed)[0]
         candidates = np.concatenate([nearest, _highest(lexical, n), np.flatnonzero(self._prior), *named])
@@ -118,6 +111,13 @@ class HybridRetriever:
             ranking.add(providers, lambda new: self._fused(reading.vector, lexical, new))
             ranking.scores = _completed(ranking.scores, needs, self.stages.completion)
         return [ScoredTool(self.index.ids[at], float(ranking.scores[at])) for at in ranking.first(k)]
+
+    def named(self, text: str, allowed: Allowed | None = None) -> list[list[int]]:
+        """Return the tools of each name in a text, of the allowed ones."""
+        groups = self.index.finder.find(text)
+        return (
+            groups if allowed is None else [kept for group in groups if (kept := [at for at in group if allowed[at]])]
+        )
 
     def _needs(self, position: int) -> list[list[Provider]]:
         if position not in self._known_needs:

@@ -3,6 +3,7 @@
     DIR/manifest.json        names the build and the sha256 of its files; replaced atomically
     DIR/<build>/             tools, vectors, lexical index
     DIR/building/            the checkpoint of an unfinished build
+    DIR/changes.db           what was changed since the build, while it was served
 
 A reader follows the manifest, so at every moment it finds the old index or the new one.
 """
@@ -12,31 +13,36 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import numpy as np
 from filelock import FileLock, Timeout
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from mtrb.errors import ArtefactError, InputError
 from mtrb.types import Tool, Toolset
 from qta import completion, lexical, store
+from qta.changes import last_revision
 from qta.completion import Providers
 from qta.dense import GRAPH, DenseIndex
 from qta.embeddings import CHECKPOINT_SUFFIX, Checkpoint, embed, embedded_text, text_hashes
 from qta.encoder import Encoder
 from qta.lexical import LexicalIndex, lexical_text
+from qta.names import NameIndex
 
 FORMAT = 3
 TEXT = "name as words: description, read in English"
 """What is embedded (`embedded_text`); changes whenever that does, so that old vectors are not mixed with new."""
 
+MANIFEST = "manifest.json"
 _HASHES = "texts.npy"
 _FILES = (
     *store.FILES,
@@ -46,7 +52,7 @@ _FILES = (
     "vectors.npy",
 )  # and hnsw.faiss, for a large catalogue
 _BUILD = r"[0-9a-f]{12}-[0-9a-f]{6}"
-_OURS = rf"manifest\.json(\.part)?|\.lock|building|{_BUILD}"
+_OURS = rf"manifest\.json(\.part)?|\.(merge\.)?lock|building|changes\.db(-wal|-shm)?|{_BUILD}"
 _LIBRARIES = ("numpy", "faiss-cpu", "bm25s", "onnxruntime", "tokenizers")
 
 Advance = Callable[[int], object]
@@ -62,6 +68,7 @@ class IndexManifest(BaseModel):
     created: str
     fingerprint: str
     tools: int
+    revision: int
     encoder: str
     text: str
     dense: str
@@ -87,11 +94,22 @@ class ToolIndex:
         Raises:
             KeyError: there is none.
         """
-        return self.tools[self._positions[tool_id]]
+        return self.tools[self.positions[tool_id]]
+
+    @property
+    def revision(self) -> int:
+        """Return up to which revision of the log of changes the index holds them."""
+        return self.manifest.revision if self.manifest else 0
 
     @cached_property
-    def _positions(self) -> dict[str, int]:
+    def positions(self) -> dict[str, int]:
+        """Return where each tool stands."""
         return {tool_id: position for position, tool_id in enumerate(self.ids)}
+
+    @cached_property
+    def finder(self) -> NameIndex:
+        """Return the index of exact names, made at first use."""
+        return NameIndex(self.ids, self.names)
 
 
 def build_in_memory(toolset: Toolset, encoder: Encoder, advance: Advance = lambda _: None) -> ToolIndex:
@@ -102,10 +120,25 @@ def build_in_memory(toolset: Toolset, encoder: Encoder, advance: Advance = lambd
     return ToolIndex(toolset.ids, names, toolset, words, DenseIndex.build(vectors), Providers(toolset))
 
 
-def build_index(toolset: Toolset, folder: Path, encoder: Encoder, advance: Advance = lambda _: None) -> IndexManifest:
+def build_index(
+    toolset: Toolset,
+    folder: Path,
+    encoder: Encoder,
+    advance: Advance = lambda _: None,
+    revision: int | None = None,
+    known: Mapping[bytes, NDArray[np.float32]] = MappingProxyType({}),
+) -> IndexManifest:
     """Build the index of a catalogue into a folder, replacing the one that is there.
 
     Vectors of unchanged tools are taken over, and a build that was killed continues where it was.
+
+    Args:
+        toolset: the catalogue.
+        folder: where the index is or will be.
+        encoder: embeds the tools.
+        advance: is told of each tool embedded.
+        revision: of the log of changes, up to which the catalogue holds them; all, when not given.
+        known: more vectors, by text hash.
 
     Raises:
         InputError: the catalogue is empty, or the folder holds something else.
@@ -120,9 +153,10 @@ def build_index(toolset: Toolset, folder: Path, encoder: Encoder, advance: Advan
         with FileLock(folder / ".lock", timeout=0):
             texts = [embedded_text(tool) for tool in toolset]
             checkpoint = Checkpoint(checkpoint_folder, encoder)
-            vectors = embed(texts, encoder, _known_vectors(folder, encoder), checkpoint, advance)
-            manifest = _write_build(toolset, texts, vectors, folder, encoder)
-            _replace(folder / "manifest.json", manifest.model_dump_json(indent=2) + "\n")
+            vectors = embed(texts, encoder, {**_known_vectors(folder, encoder), **known}, checkpoint, advance)
+            up_to = last_revision(folder) if revision is None else revision
+            manifest = _write_build(toolset, texts, vectors, folder, encoder, up_to)
+            _replace(folder / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
             for path in folder.iterdir():
                 if path.is_dir() and path.name != manifest.build:
                     shutil.rmtree(path)
@@ -143,8 +177,8 @@ def _check_ours(folder: Path) -> None:
         raise InputError(f"{folder} is a file; name a folder for the index")
     names = [path.name for path in folder.iterdir()] if folder.exists() else []
     foreign = [name for name in names if not re.fullmatch(_OURS, name)]
-    if "manifest.json" in names and not any(re.fullmatch(_BUILD, name) for name in names):
-        foreign.append("manifest.json")
+    if MANIFEST in names and not any(re.fullmatch(_BUILD, name) for name in names):
+        foreign.append(MANIFEST)
     if "building" in names and any(path.suffix != CHECKPOINT_SUFFIX for path in (folder / "building").iterdir()):
         foreign.append("building")
     if foreign:
@@ -196,7 +230,7 @@ def read_manifest(folder: Path) -> IndexManifest:
     Raises:
         ArtefactError: there is none, or it is not one of ours.
     """
-    path = folder / "manifest.json"
+    path = folder / MANIFEST
     try:
         return IndexManifest.model_validate_json(path.read_bytes())
     except FileNotFoundError:
@@ -209,7 +243,9 @@ def read_manifest(folder: Path) -> IndexManifest:
         ) from None
 
 
-def _write_build(toolset: Toolset, texts: list[str], vectors: Any, folder: Path, encoder: Encoder) -> IndexManifest:
+def _write_build(
+    toolset: Toolset, texts: list[str], vectors: Any, folder: Path, encoder: Encoder, revision: int
+) -> IndexManifest:
     fingerprint = toolset.fingerprint()
     build = folder / f"{fingerprint[:12]}-{uuid.uuid4().hex[:6]}"
     build.mkdir()
@@ -225,6 +261,7 @@ def _write_build(toolset: Toolset, texts: list[str], vectors: Any, folder: Path,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         fingerprint=fingerprint,
         tools=len(toolset),
+        revision=revision,
         encoder=encoder.identity,
         text=TEXT,
         dense=dense.kind,

@@ -36,15 +36,7 @@ class ToolStore(Sequence[Tool]):
         if isinstance(position, slice):
             return [self[at] for at in range(*position.indices(len(self)))]
         position = range(len(self))[position]
-        record = orjson.loads(self._lines[self._offsets[position] : self._offsets[position + 1]])
-        return Tool(
-            tool_id=record["id"],
-            name=record["name"],
-            description=record["description"],
-            parameters=record["parameters"],
-            tags=tuple(record["tags"]),
-            source=record["source"],
-        )
+        return Tool.from_json(orjson.loads(self._lines[self._offsets[position] : self._offsets[position + 1]]))
 
 
 def write_store(folder: Path, tools: Sequence[Tool]) -> None:

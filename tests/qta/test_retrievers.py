@@ -66,7 +66,7 @@ def test_the_hybrid_finds_what_scoring_every_tool_finds(
     vectors = sample_index.dense.vectors.astype(np.float32)
     for query in load("sample").queries:
         reading = retriever.reader.read(query.text)
-        if retriever.names.find(query.text):
+        if retriever.named(query.text):
             continue
         scores = vectors @ reading.vector + LEXICAL_WEIGHT * sample_index.lexical.scores(reading.tokens)
         expected = [sample_index.ids[position] for position in best(scores, 3)]
@@ -185,7 +185,7 @@ def test_tools_of_one_name_share_the_top_by_score(encoder: Encoder) -> None:
 )
 def test_ordinary_words_are_no_names(text: str, not_first: str | None, encoder: Encoder) -> None:
     hybrid = HybridRetriever(build_in_memory(Toolset(CLOUD), encoder), encoder)
-    named = [CLOUD[position].tool_id for group in hybrid.names.find(text) for position in group]
+    named = [CLOUD[position].tool_id for group in hybrid.named(text) for position in group]
     assert named == []
     if not_first:
         assert ask(CLOUD, text, encoder)[0] != not_first

@@ -1,0 +1,156 @@
+"""The log of changes since an index was built: SQLite in WAL mode, shared by all processes that serve the index.
+
+A change that was acknowledged is on disk. Each transaction has a revision of its own; a reader asks for what came after
+the revision it knows.
+"""
+
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from mtrb.errors import ArtefactError
+from mtrb.types import Tool
+
+FILE = "changes.db"
+
+_WAIT = 10.0  # seconds for another process's write
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS changes (
+    tool_id TEXT PRIMARY KEY, revision INTEGER NOT NULL, record BLOB, vector BLOB) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS by_revision ON changes (revision);
+CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+INSERT OR IGNORE INTO state VALUES ('revision', 0);
+"""
+
+
+@dataclass(frozen=True)
+class Change:
+    """A tool that was put or, without a tool, removed."""
+
+    tool_id: str
+    revision: int
+    tool: Tool | None
+    vector: NDArray[np.float16] | None
+
+
+class ChangeLog:
+    """Append changes and read them back; safe to share between threads, and between processes by the file."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open the log in an index folder, or begin one.
+
+        Raises:
+            ArtefactError: the file is damaged or cannot be written.
+        """
+        self._path = folder / FILE
+        self._local = threading.local()
+        with self._connection() as connection:
+            connection.executescript(_SCHEMA)
+        # The number that SQLite gives goes by connection, and does not count what that connection writes itself.
+        self._watch_lock = threading.Lock()
+        with _said(self._path):
+            self._watch = sqlite3.connect(self._path, _WAIT, isolation_level=None, check_same_thread=False)
+
+    def put(self, tools: Sequence[Tool], vectors: NDArray[np.float32]) -> int:
+        """Add or replace tools; return the revision, once it is on disk."""
+        rows = [
+            (tool.tool_id, orjson.dumps(tool.to_json()), vector.astype(np.float16).tobytes())
+            for tool, vector in zip(tools, vectors, strict=True)
+        ]
+        return self._write(rows)
+
+    def remove(self, tool_ids: Iterable[str]) -> int:
+        """Remove tools; return the revision, once it is on disk."""
+        return self._write([(tool_id, None, None) for tool_id in tool_ids])
+
+    def _write(self, rows: Sequence[tuple[str, bytes | None, bytes | None]]) -> int:
+        with self._connection() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("UPDATE state SET value = value + 1 WHERE name = 'revision'")
+            revision = self._revision(connection)
+            connection.executemany(
+                "INSERT OR REPLACE INTO changes VALUES (?, ?, ?, ?)",
+                [(tool_id, revision, record, vector) for tool_id, record, vector in rows],
+            )
+            connection.execute("COMMIT")
+        return revision
+
+    @property
+    def revision(self) -> int:
+        """Return the revision of the last change."""
+        with self._connection() as connection:
+            return self._revision(connection)
+
+    def since(self, revision: int) -> list[Change]:
+        """Return what was changed after a revision, each tool's last change, in order."""
+        with self._connection() as connection:
+            rows = connection.execute(
+                "SELECT tool_id, revision, record, vector FROM changes WHERE revision > ? ORDER BY revision, tool_id",
+                (revision,),
+            ).fetchall()
+        return [_change(*row) for row in rows]
+
+    def stamp(self) -> int:
+        """Return a number that changes whenever something was written, by whomever: cheap to ask for."""
+        with self._watch_lock, _said(self._path):
+            (stamp,) = self._watch.execute("PRAGMA data_version").fetchone()
+            return int(stamp)
+
+    def forget(self, revision: int) -> None:
+        """Drop the changes up to a revision, which an index holds by now."""
+        with self._connection() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("DELETE FROM changes WHERE revision <= ?", (revision,))
+            connection.execute("COMMIT")
+
+    @staticmethod
+    def _revision(connection: sqlite3.Connection) -> int:
+        (revision,) = connection.execute("SELECT value FROM state WHERE name = 'revision'").fetchone()
+        return int(revision)
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        """Lend the calling thread's connection, nothing of an unfinished transaction left behind."""
+        with _said(self._path):
+            connection = getattr(self._local, "connection", None)
+            if connection is None:
+                connection = sqlite3.connect(self._path, _WAIT, isolation_level=None)
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = FULL")
+                self._local.connection = connection
+            try:
+                yield connection
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+
+
+@contextmanager
+def _said(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors into ours."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise ArtefactError(f"{path}: {error}; nothing was changed") from None
+
+
+def last_revision(folder: Path) -> int:
+    """Return the revision of the last change in a folder's log, 0 where there is none.
+
+    Raises:
+        ArtefactError: the log is damaged.
+    """
+    return ChangeLog(folder).revision if (folder / FILE).exists() else 0
+
+
+def _change(tool_id: str, revision: int, record: bytes | None, vector: bytes | None) -> Change:
+    if record is None or vector is None:
+        return Change(tool_id, revision, None, None)
+    return Change(tool_id, revision, Tool.from_json(orjson.loads(record)), np.frombuffer(vector, np.float16))

@@ -1,0 +1,163 @@
+"""The living catalogue: read, put and remove tools of an index folder while any number of processes serve it."""
+
+import logging
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+
+from mtrb.errors import QTAError
+from mtrb.types import Tool, Toolset
+from qta.changes import Change, ChangeLog
+from qta.embeddings import embedded_text, text_hashes
+from qta.encoder import Encoder
+from qta.index import MANIFEST, build_index, load_index, read_manifest
+from qta.overlay import Overlay
+
+Vector = NDArray[np.float32]
+
+logger = logging.getLogger(__name__)
+
+MERGE_AT = 500
+"""So many changes and they are merged into the index, in the background."""
+
+_MERGE_LOCK = ".merge.lock"
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a write did: how many tools it put anew, replaced, found unchanged, removed."""
+
+    added: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    removed: int = 0
+
+
+class LiveCatalogue:
+    """Serve one index folder's tools as they are now; safe to share between threads."""
+
+    def __init__(self, folder: Path, encoder: Encoder, merge_at: int = MERGE_AT) -> None:
+        """Open an index folder.
+
+        Raises:
+            ArtefactError: there is none, it is damaged or does not fit, or its log cannot be opened.
+        """
+        self.folder = folder
+        self._encoder = encoder
+        self._merge_at = merge_at
+        self._lock = threading.RLock()
+        self._log = ChangeLog(folder)
+        self._changes: dict[str, Change] = {}
+        self._merging: threading.Thread | None = None
+        self._stamps = self._seen()
+        self._base = load_index(folder, encoder)
+        self._overlay = Overlay.of(self._base, [], self._base.revision)
+        self._refresh()
+
+    @property
+    def now(self) -> Overlay:
+        """Return the tools as they are now; what another process has changed is noticed here."""
+        if self._seen() != self._stamps:
+            self._refresh()
+        return self._overlay
+
+    def put(self, tools: Sequence[Tool]) -> Written:
+        """Add or replace tools; only those whose text has changed are embedded.
+
+        Raises:
+            InputError: two of the tools share an id.
+            ArtefactError: the change cannot be written; nothing has changed.
+        """
+        Toolset(tools)  # which refuses two of one id
+        now = self.now
+        places = [now.position(tool.tool_id) for tool in tools]
+        before = [None if at is None else now.tools[at] for at in places]
+        new = [(tool, old) for tool, old in zip(tools, before, strict=True) if tool != old]
+        if new:
+            vectors = [self._vector(now, tool, old) for tool, old in new]
+            self._log.put([tool for tool, _ in new], np.stack(vectors))
+            self._after_write()
+        added = sum(old is None for _, old in new)
+        return Written(added, len(new) - added, len(tools) - len(new))
+
+    def remove(self, tool_ids: Iterable[str]) -> Written:
+        """Remove tools; ids that there are not are passed over.
+
+        Raises:
+            ArtefactError: the change cannot be written; nothing has changed.
+        """
+        now = self.now
+        known = [tool_id for tool_id in dict.fromkeys(tool_ids) if now.position(tool_id) is not None]
+        if known:
+            self._log.remove(known)
+            self._after_write()
+        return Written(removed=len(known))
+
+    def merge(self) -> bool:
+        """Build the changes into the index, beside the one that is served, and swap; return whether that was done.
+
+        One process does it at a time; the others go on with what they have until it is done.
+        """
+        try:
+            with FileLock(self.folder / _MERGE_LOCK, timeout=0):
+                overlay = self.now
+                tools = [overlay.tools[int(at)] for at in np.flatnonzero(overlay.alive)]
+                if not tools or overlay.revision == overlay.base.revision:
+                    return False  # an index has at least one tool; that there is none, the log says
+                build_index(
+                    Toolset(tools), self.folder, self._encoder, revision=overlay.revision, known=_added_vectors(overlay)
+                )
+                self._log.forget(overlay.revision)
+        except Timeout:
+            return False
+        self._refresh()
+        return True
+
+    def _seen(self) -> tuple[int, int]:
+        """Return what changes when the log or the index does."""
+        return self._log.stamp(), (self.folder / MANIFEST).stat().st_mtime_ns
+
+    def _after_write(self) -> None:
+        self._refresh()
+        if len(self._changes) >= self._merge_at and not (self._merging and self._merging.is_alive()):
+            self._merging = threading.Thread(target=self._merge_quietly, name="merge", daemon=True)
+            self._merging.start()
+
+    def _refresh(self) -> None:
+        with self._lock:
+            self._stamps = self._seen()
+            known = self._overlay.revision
+            if read_manifest(self.folder) != self._base.manifest:
+                self._base = load_index(self.folder, self._encoder)
+                known = self._base.revision
+                self._changes = {}
+            for change in self._log.since(known):
+                self._changes[change.tool_id] = change
+                known = max(known, change.revision)
+            self._overlay = Overlay.of(self._base, list(self._changes.values()), known)
+
+    def _vector(self, now: Overlay, tool: Tool, old: Tool | None) -> Vector:
+        """Return a tool's vector, the old one where its text is the same."""
+        text = embedded_text(tool)
+        position = now.position(tool.tool_id)
+        if old is not None and position is not None and embedded_text(old) == text:
+            return now.dense.vector(position)
+        return self._encoder.encode_one(text).vector
+
+    def _merge_quietly(self) -> None:
+        try:
+            self.merge()
+        except (QTAError, OSError) as error:
+            logger.error("changes could not be merged, and stay where they are: %s", error)
+
+
+def _added_vectors(overlay: Overlay) -> dict[bytes, Vector]:
+    """Return the vectors of put tools, by text hash."""
+    positions = range(len(overlay.base.ids), len(overlay.ids))
+    hashes = text_hashes([embedded_text(overlay.tools[at]) for at in positions])
+    return {digest: overlay.dense.vector(at) for digest, at in zip(hashes, positions, strict=True)}

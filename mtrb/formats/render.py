@@ -1,0 +1,128 @@
+"""Write tools as their callers want them: OpenAI (Chat and Responses), Anthropic, MCP, or our own records.
+
+Vendors allow fewer names than catalogues hold. A name that a vendor allows stays as it is; any other becomes a slug and
+a hash of the tool's id, the same every time, and `names` says which tool it stands for.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+from mtrb.types import Tool
+
+OutputFormat = Literal[
+    "native", "openai", "openai_responses", "tool_search_output", "anthropic", "tool_reference", "mcp"
+]
+Detail = Literal["name", "description", "full"]
+
+_HASH = 8
+
+
+class _Vendor(NamedTuple):
+    """Say which names a vendor allows, how long they may be, and how it writes a tool of such a name."""
+
+    allowed: str
+    longest: int
+    write: Callable[[str, Tool], dict[str, Any]]
+
+
+def _chat(name: str, tool: Tool) -> dict[str, Any]:
+    function = {"name": name, "description": tool.description, "parameters": _schema(tool)}
+    return {"type": "function", "function": function}
+
+
+def _responses(name: str, tool: Tool) -> dict[str, Any]:
+    return {
+        "type": "function",
+        "name": name,
+        "description": tool.description,
+        "parameters": _schema(tool),
+        "strict": False,
+    }
+
+
+def _anthropic(name: str, tool: Tool) -> dict[str, Any]:
+    return {"name": name, "description": tool.description, "input_schema": _schema(tool)}
+
+
+def _reference(name: str, tool: Tool) -> dict[str, Any]:  # noqa: ARG001 (a reference is a name)
+    return {"type": "tool_reference", "tool_name": name}
+
+
+def _mcp(name: str, tool: Tool) -> dict[str, Any]:
+    title = {"title": tool.name} if name != tool.name else {}
+    return {"name": name, **title, "description": tool.description, "inputSchema": _schema(tool)}
+
+
+_VENDORS: Mapping[str, _Vendor] = {
+    "openai": _Vendor(r"a-zA-Z0-9_-", 64, _chat),
+    "openai_responses": _Vendor(r"a-zA-Z0-9_-", 64, _responses),
+    "tool_search_output": _Vendor(r"a-zA-Z0-9_-", 64, _responses),
+    "anthropic": _Vendor(r"a-zA-Z0-9_-", 64, _anthropic),
+    "tool_reference": _Vendor(r"a-zA-Z0-9_-", 64, _reference),
+    "mcp": _Vendor(r"a-zA-Z0-9_.-", 128, _mcp),
+}
+
+
+def render(
+    tools: Sequence[Tool], format: OutputFormat, detail: Detail = "full"
+) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """Return tools in a format, and the id of the tool behind each name.
+
+    Args:
+        tools: what to write, no id twice.
+        format: whose shape; `tool_search_output` has that of `openai_responses`, and is put into its envelope by
+            `search_output`.
+        detail: `name` and `description` leave the schemas out of our own records; vendors' shapes are always whole.
+    """
+    if format == "native":
+        return [_native(tool, detail) for tool in tools], {tool.tool_id: tool.tool_id for tool in tools}
+    vendor = _VENDORS[format]
+    names: dict[str, str] = {}
+    written = []
+    for tool in tools:
+        name = vendor_name(tool, format)
+        if name in names:  # two tools of one allowed name
+            name = _slug(tool, vendor)
+        names[name] = tool.tool_id
+        written.append(vendor.write(name, tool))
+    return written, names
+
+
+def search_output(tools: Sequence[Mapping[str, Any]], call_id: str | None) -> dict[str, Any]:
+    """Return the answer to OpenAI's `tool_search_call` with `execution: "client"`."""
+    return {
+        "type": "tool_search_output",
+        "call_id": call_id,
+        "execution": "client",
+        "status": "completed",
+        "tools": list(tools),
+    }
+
+
+def vendor_name(tool: Tool, format: OutputFormat) -> str:
+    """Return a tool's name as a vendor allows it."""
+    vendor = _VENDORS[format]
+    valid = re.fullmatch(f"[{vendor.allowed}]{{1,{vendor.longest}}}", tool.name)
+    return tool.name if valid else _slug(tool, vendor)
+
+
+def _slug(tool: Tool, vendor: _Vendor) -> str:
+    words = re.sub(f"[^{vendor.allowed}]+", "_", tool.name).strip("_")
+    digest = hashlib.sha256(tool.tool_id.encode()).hexdigest()[:_HASH]
+    return f"{words[: vendor.longest - _HASH - 1]}_{digest}".lstrip("_")
+
+
+def _native(tool: Tool, detail: Detail) -> dict[str, Any]:
+    record: dict[str, Any] = {"tool_id": tool.tool_id, "name": tool.name}
+    if detail != "name":
+        record["description"] = tool.description
+    if detail == "full":
+        record["parameters"] = dict(tool.parameters)
+    return record
+
+
+def _schema(tool: Tool) -> dict[str, Any]:
+    """Return the parameters as every vendor takes them: an object with properties."""
+    return {"type": "object", "properties": {}, **tool.parameters}

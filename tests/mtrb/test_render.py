@@ -1,0 +1,87 @@
+"""Tools as callers want them, checked against the vendors' own types."""
+
+import string
+from typing import Any
+
+import pytest
+from anthropic.types import ToolParam, ToolReferenceBlockParam, ToolResultBlockParam
+from hypothesis import given
+from hypothesis import strategies as st
+from mcp.types import Tool as MCPTool
+from openai.types.chat import ChatCompletionFunctionToolParam
+from openai.types.responses import FunctionToolParam, ResponseToolSearchOutputItemParamParam
+from pydantic import TypeAdapter
+
+from mtrb.formats import read_tools
+from mtrb.formats.render import render, search_output, vendor_name
+from mtrb.types import Tool
+
+SHAPES: dict[Any, Any] = {
+    "openai": ChatCompletionFunctionToolParam,
+    "openai_responses": FunctionToolParam,
+    "anthropic": ToolParam,
+    "tool_reference": ToolReferenceBlockParam,
+    "mcp": MCPTool,
+}
+CATALOGUE = [
+    *list(read_tools(["sample:"]))[:40],
+    Tool("api/GET%20/movie/%7Bid%7D", "GET /movie/{id}", "Details of a film."),
+    Tool("x/long", "a" * 200, ""),
+    Tool("x/空", "天気を調べる", "天気。", {"properties": {"city": {"type": "string"}}}),
+    Tool("a/list_comments", "list_comments", "Comments on a file."),
+    Tool("b/list_comments", "list_comments", "Comments on an issue."),
+    Tool("x/dot", "maps.geocode", "Find a place.", {"type": "object", "properties": {"q": {}}, "required": ["q"]}),
+]
+
+
+@pytest.mark.parametrize("format", SHAPES)
+def test_every_tool_has_the_vendors_shape(format: Any) -> None:
+    written, names = render(CATALOGUE, format)
+    shape = TypeAdapter(SHAPES[format])
+    for one in written:
+        shape.validate_python(one, strict=format != "mcp")
+    assert len(names) == len(written) == len(CATALOGUE)
+    assert list(names.values()) == [tool.tool_id for tool in CATALOGUE]
+
+
+def test_a_tool_search_is_answered_as_openai_wants_it() -> None:
+    output = search_output(render(CATALOGUE, "tool_search_output")[0], "call_7")
+    TypeAdapter(ResponseToolSearchOutputItemParamParam).validate_python(output)
+    assert (output["type"], output["call_id"], output["execution"]) == ("tool_search_output", "call_7", "client")
+    assert output["tools"][0]["type"] == "function"
+
+
+def test_references_can_stand_in_a_tool_result() -> None:
+    blocks, _ = render(CATALOGUE, "tool_reference")
+    result = {"type": "tool_result", "tool_use_id": "toolu_1", "content": blocks}
+    TypeAdapter(ToolResultBlockParam).validate_python(result)
+
+
+def test_names_are_kept_where_they_are_allowed() -> None:
+    _, names = render(CATALOGUE, "openai")
+    assert names["list_comments"] == "a/list_comments"
+    assert {name for name, tool_id in names.items() if tool_id == "b/list_comments"} != {"list_comments"}
+    assert render(CATALOGUE, "mcp")[1]["maps.geocode"] == "x/dot"
+    assert "maps.geocode" not in names
+    assert next(one for one in render(CATALOGUE, "mcp")[0] if one.get("title") == "GET /movie/{id}")["name"].startswith(
+        "GET_movie_id_"
+    )
+
+
+@given(st.lists(st.text(min_size=1, max_size=200), min_size=1, max_size=8, unique=True), st.sampled_from(list(SHAPES)))
+def test_any_name_becomes_an_allowed_one_that_leads_back(texts: list[str], format: Any) -> None:
+    tools = [Tool(f"s/{n}", text) for n, text in enumerate(texts)]
+    _, names = render(tools, format)
+    allowed = set(string.ascii_letters + string.digits + "_-" + "." * (format == "mcp"))
+    assert all(set(name) <= allowed and 0 < len(name) <= (128 if format == "mcp" else 64) for name in names)
+    assert sorted(names.values()) == sorted(tool.tool_id for tool in tools)
+    assert [vendor_name(tool, format) for tool in tools] == [vendor_name(tool, format) for tool in tools]
+
+
+def test_our_own_records_have_as_much_detail_as_is_asked_for() -> None:
+    tool = CATALOGUE[0]
+    assert render([tool], "native")[0] == [
+        {"tool_id": tool.tool_id, "name": tool.name, "description": tool.description, "parameters": tool.parameters}
+    ]
+    assert list(render([tool], "native", "description")[0][0]) == ["tool_id", "name", "description"]
+    assert list(render([tool], "native", "name")[0][0]) == ["tool_id", "name"]

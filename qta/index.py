@@ -80,13 +80,17 @@ class IndexManifest(BaseModel):
 class ToolIndex:
     """A catalogue made searchable: tools, lexical and dense index, all in catalogue order."""
 
-    ids: list[str]
-    names: list[str]
+    columns: store.Columns
     tools: Sequence[Tool]
     lexical: LexicalIndex
     dense: DenseIndex
     providers: Providers
     manifest: IndexManifest | None = None
+
+    @property
+    def ids(self) -> list[str]:
+        """Return the tools' ids."""
+        return self.columns.ids
 
     def tool(self, tool_id: str) -> Tool:
         """Return a tool by its id.
@@ -109,15 +113,15 @@ class ToolIndex:
     @cached_property
     def finder(self) -> NameIndex:
         """Return the index of exact names, made at first use."""
-        return NameIndex(self.ids, self.names)
+        return NameIndex(self.columns.ids, self.columns.names)
 
 
 def build_in_memory(toolset: Toolset, encoder: Encoder, advance: Advance = lambda _: None) -> ToolIndex:
     """Index a catalogue without writing anything."""
     vectors = embed([embedded_text(tool) for tool in toolset], encoder, {}, advance=advance)
     words = LexicalIndex.build([lexical_text(tool) for tool in toolset])
-    names = [tool.name for tool in toolset]
-    return ToolIndex(toolset.ids, names, toolset, words, DenseIndex.build(vectors), Providers(toolset))
+    columns = store.Columns.of(toolset)
+    return ToolIndex(columns, toolset, words, DenseIndex.build(vectors), Providers(toolset))
 
 
 def build_index(
@@ -221,7 +225,7 @@ def _load_build(folder: Path, manifest: IndexManifest, encoder: Encoder) -> Tool
         raise ArtefactError(
             f"{folder}: holds {len(tools)} tools and {len(dense.vectors)} vectors, not {manifest.tools}"
         )
-    return ToolIndex(tools.ids, tools.names, tools, LexicalIndex.load(build), dense, Providers.load(build), manifest)
+    return ToolIndex(tools.columns, tools, LexicalIndex.load(build), dense, Providers.load(build), manifest)
 
 
 def read_manifest(folder: Path) -> IndexManifest:

@@ -20,6 +20,7 @@ from qta.dense import DenseIndex
 from qta.index import ToolIndex
 from qta.lexical import LexicalIndex, lexical_text
 from qta.names import NameIndex
+from qta.store import Columns
 from qta.tokens import tokenize
 
 Scores = NDArray[np.float32]
@@ -31,6 +32,7 @@ class Overlay:
     """A built index and the tools that were put since, in one."""
 
     base: ToolIndex
+    added: Columns
     tools: Sequence[Tool]
     lexical: "OverlayLexical"
     dense: "OverlayDense"
@@ -50,17 +52,18 @@ class Overlay:
             position = base.positions.get(change.tool_id)
             if position is not None:
                 alive[position] = False
-        first = len(base.ids)
+        first, columns = len(base.ids), Columns.of(added)
         providers = Providers()
         for position, tool in enumerate(added, start=first):
             providers.add(position, tool)
         return cls(
             base,
+            columns,
             Joined(base.tools, added),
             OverlayLexical(base.lexical, added),
             OverlayDense(base.dense, vectors),
             OverlayProviders(base.providers, providers),
-            OverlayNames(base.finder, NameIndex([tool.tool_id for tool in added], [t.name for t in added]), first),
+            OverlayNames(base.finder, NameIndex(columns.ids, columns.names), first),
             alive,
             revision,
         )
@@ -68,13 +71,12 @@ class Overlay:
     @cached_property
     def ids(self) -> Sequence[str]:
         """Return all ids by position, also of what is not alive."""
-        added = self.tools[len(self.base.ids) :]
-        return Joined(self.base.ids, [tool.tool_id for tool in added]) if added else self.base.ids
+        return Joined(self.base.ids, self.added.ids) if self.added.ids else self.base.ids
 
     @cached_property
     def positions(self) -> dict[str, int]:
         """Return where the put tools stand."""
-        return {tool_id: at for at, tool_id in enumerate(self.ids[len(self.base.ids) :], start=len(self.base.ids))}
+        return {tool_id: at for at, tool_id in enumerate(self.added.ids, start=len(self.base.ids))}
 
     def position(self, tool_id: str) -> int | None:
         """Return where a living tool stands; None if there is none of that id."""

@@ -88,9 +88,9 @@ def retrieve(text: str, folder: Path, k: int, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(answer.to_json(), ensure_ascii=False, indent=1))
         return
-    for tool in answer.tools:
-        first_line = tool["description"].partition("\n")[0]
-        click.echo(f"{tool['rank']:>3}  {tool['score']:8.4f}  {tool['tool_id']}  {first_line[:80]}")
+    for rank, (tool, scored) in enumerate(zip(answer.tools, answer.ranking, strict=True), start=1):
+        first_line = tool.description.partition("\n")[0]
+        click.echo(f"{rank:>3}  {scored.score:8.4f}  {tool.tool_id}  {first_line[:80]}")
     for entry in answer.degraded:
         click.echo(f"note: {entry['detail']}", err=True)
 

@@ -63,6 +63,25 @@ class Stages:
     prior: Mapping[int, float] = field(default_factory=dict)
 
 
+@dataclass
+class Trace:
+    """Why tools are where they are, by position.
+
+    Attributes:
+        cosines: of the request and each tool of the answer.
+        words: what the words they share count beside it.
+        named: tools that the request names.
+        places: tools that a clause or a step has brought up, and which.
+        provides: tools that were brought along, and the tool that needs what they provide.
+    """
+
+    cosines: dict[int, float] = field(default_factory=dict)
+    words: dict[int, float] = field(default_factory=dict)
+    named: set[int] = field(default_factory=set)
+    places: dict[int, tuple[str, str]] = field(default_factory=dict)
+    provides: dict[int, int] = field(default_factory=dict)
+
+
 SERVED = Stages(clauses=CLAUSES, steps=STEPS, completion=CompletionRule())
 """What is served: all stages; there are steps where there is a rewriter, and a prior where there are examples."""
 
@@ -90,12 +109,15 @@ class HybridRetriever:
         """Return the tools that a rewriter is shown for a request, best first."""
         return self.shown(self.reader.read(text), count)
 
-    def shown(self, reading: Reading, count: int) -> list[Tool]:
+    def shown(self, reading: Reading, count: int, allowed: Allowed | None = None) -> list[Tool]:
         """Return the tools that a rewriter is shown for a request that was read, best first."""
-        return [self.index.tool(scored.tool_id) for scored in self.rank(reading, count)]
+        return [self.index.tool(scored.tool_id) for scored in self.rank(reading, count, allowed)]
 
-    def rank(self, reading: Reading, k: int, allowed: Allowed | None = None) -> list[ScoredTool]:
-        """Return the k best tools for a request, of the allowed ones where not all are."""
+    def rank(
+        self, reading: Reading, k: int, allowed: Allowed | None = None, trace: "Trace | None" = None
+    ) -> list[ScoredTool]:
+        """Return the k best tools for a request, of the allowed ones where not all are; `trace` is told why."""
+        trace = trace or Trace()
         lexical = self._lexical(reading.tokens, allowed)
         named = self.named(reading.text, allowed)
         n = _CANDIDATES + _CANDIDATES_PER_PLACE * k
@@ -103,14 +125,18 @@ class HybridRetriever:
         candidates = np.concatenate([nearest, _highest(lexical, n), np.flatnonzero(self._prior), *named])
         ranking = _Ranking(self._prior + _bonus(named, len(self._prior)), allowed)
         ranking.add(candidates.astype(np.int64), lambda new: self._fused(reading.vector, lexical, new))
-        self._give_places(ranking, reading)
+        self._give_places(ranking, reading, trace)
         if self.stages.completion:
             needing = ranking.first(self.stages.completion.first)
             needs = [(int(at), group) for at in needing for group in self._needs(int(at))]
             providers = np.array([one.position for _, group in needs for one in group], np.int64)
             ranking.add(providers, lambda new: self._fused(reading.vector, lexical, new))
-            ranking.scores = _completed(ranking.scores, needs, self.stages.completion)
-        return [ScoredTool(self.index.ids[at], float(ranking.scores[at])) for at in ranking.first(k)]
+            ranking.scores = _completed(ranking.scores, needs, self.stages.completion, trace)
+        first = ranking.first(k)
+        trace.named = {position for group in named for position in group}
+        trace.cosines = dict(zip(first.tolist(), self.index.dense.cosines(reading.vector, first).tolist(), strict=True))
+        trace.words = {at: float(self.stages.weight * lexical[at]) for at in first.tolist()}
+        return [ScoredTool(self.index.ids[at], float(ranking.scores[at])) for at in first]
 
     def named(self, text: str, allowed: Allowed | None = None) -> list[list[int]]:
         """Return the tools of each name in a text, of the allowed ones."""
@@ -127,7 +153,7 @@ class HybridRetriever:
     def _fused(self, vector: Scores, lexical: Scores, positions: Positions) -> Scores:
         return self.index.dense.cosines(vector, positions) + np.float32(self.stages.weight) * lexical[positions]
 
-    def _give_places(self, ranking: "_Ranking", reading: Reading) -> None:
+    def _give_places(self, ranking: "_Ranking", reading: Reading, trace: "Trace") -> None:
         """Bring each step's and clause's best tool to the side of the best of all, in their order, before any prior."""
         parts: list[tuple[Part, StepRule | None, Positions | None]]
         parts = [(part, self.stages.steps, None) for part in reading.steps]
@@ -139,7 +165,9 @@ class HybridRetriever:
                 if score >= rule.least:
                     limit -= _BEHIND
                     raised = limit + self._prior[position]
-                    ranking.scores[position] = max(ranking.scores[position], raised)
+                    if raised > ranking.scores[position]:
+                        ranking.scores[position] = raised
+                        trace.places[position] = ("step" if among is None else "clause", part.text)
 
     def _lexical(self, tokens: Sequence[str], allowed: Allowed | None) -> Scores:
         scores = self.index.lexical.scores(tokens)
@@ -182,7 +210,9 @@ class _Ranking:
         return known[best(self.scores[known], k)]
 
 
-def _completed(scores: Scores, needs: Sequence[tuple[int, Sequence[Provider]]], rule: CompletionRule) -> Scores:
+def _completed(
+    scores: Scores, needs: Sequence[tuple[int, Sequence[Provider]]], rule: CompletionRule, trace: "Trace"
+) -> Scores:
     """Lift for each need its best provider to the side of the tool that has the need.
 
     It comes right before that tool, so that at the edge of the answer the provider stays, which others need too; but
@@ -195,7 +225,10 @@ def _completed(scores: Scores, needs: Sequence[tuple[int, Sequence[Provider]]], 
         if np.isneginf(scores[provider]):
             continue  # none of them is allowed
         lead = rule.lead if scores[position] < _NAMED_AMBIGUOUSLY else -rule.lead
-        after[provider] = max(after[provider], min(scores[position] + lead, limit))
+        lifted = min(scores[position] + lead, limit)
+        if lifted > after[provider]:
+            after[provider] = lifted
+            trace.provides[provider] = position
     return after
 
 

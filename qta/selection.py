@@ -39,6 +39,9 @@ class Filter:
     exclude: tuple[str, ...] = ()
 
 
+ALL = Filter()
+
+
 @dataclass(frozen=True)
 class Facets:
     """Where the tools of each source, tag and namespace stand."""

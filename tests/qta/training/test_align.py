@@ -11,7 +11,8 @@ from mtrb.errors import ArtefactError, InputError
 from mtrb.types import Benchmark, Query, Tool, Toolset
 from qta.encoder import Encoder
 from qta.engine import Engine
-from qta.index import build_index, load_index
+from qta.index import build_index
+from qta.live import LiveCatalogue
 from qta.rewriting import open_rewriter
 from qta.rewriting.manifest import RewriterManifest, current_build, install, new_build, restore
 from qta.training.config import AlignSettings, load_settings
@@ -94,7 +95,7 @@ def test_what_was_done_is_written_down(outcome: Outcome) -> None:
 
 def test_the_rewrite_is_served(outcome: Outcome, tmp_path: Path, encoder: Encoder) -> None:
     build_index(TOOLS, tmp_path / "index", encoder)
-    engine = Engine(load_index(tmp_path / "index", encoder), encoder, open_rewriter(outcome.build))
+    engine = Engine(LiveCatalogue(tmp_path / "index", encoder), encoder, open_rewriter(outcome.build))
     answer = engine.retrieve("give the money back", 3)
     assert answer.rewritten_query
     assert answer.timing_ms["rewrite"] > 0

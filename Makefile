@@ -65,8 +65,8 @@ bench: $(FULL_ENV) ## Measure index time, latency, throughput and memory over al
 bench-servers: $(FULL_ENV) ## Compare HTTP servers under load and under slow clients, into RESULTS
 	$(PY) -m benchmarks.servers --out $(RESULTS)
 
-encoder: $(FULL_ENV) ## Make the encoder file again from the published weights
-	$(PY) -m qta.export_encoder --out qta/weights
+encoder: $(FULL_ENV) ## Make the encoder file again from the trained layers and the published weights
+	$(PY) -m qta.export.encoder --out qta/weights
 
 lock: $(FULL_ENV) ## Renew the lock files
 	$(PY) -m piptools compile -q --strip-extras --no-emit-find-links --no-emit-index-url -o requirements.lock pyproject.toml

@@ -23,7 +23,7 @@ from qta.retrievers import best
 from qta.steps import CLAUSES, STEPS, StepRule, split_steps
 from qta.tokens import tokenize
 
-LEXICAL_WEIGHT = 0.08
+LEXICAL_WEIGHT = 0.05
 """What a point of BM25 counts beside a cosine: chosen on the public validation halves, see results/validation.md."""
 
 # Tools taken from each index: so many, and more for each place in the answer. Over 18,378 tools and 555 requests the

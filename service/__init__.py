@@ -5,7 +5,7 @@ from flask import Flask
 from qta.engine import Engine
 from service.config import Settings
 from service.problems import register_problems
-from service.routes import blueprint
+from service.routes import register_routes
 
 __all__ = ["Settings", "create_app"]
 
@@ -19,6 +19,6 @@ def create_app(settings: Settings, engine: Engine | None = None) -> Flask:
     app = Flask("service", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.extensions["engine"] = engine or Engine.open(settings.index, settings.rewriter_choice())
-    app.register_blueprint(blueprint)
+    register_routes(app)
     register_problems(app)
     return app

@@ -15,10 +15,35 @@ MAX_BATCH_TOOLS = 2_000
 QueryText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_QUERY_CHARACTERS)]
 
 
-class RetrieveRequest(BaseModel):
-    """The body of `POST /retrieve`: one `query`, or several `queries` answered alike."""
+class Body(BaseModel):
+    """A JSON body of a request."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    @classmethod
+    def parse(cls, body: bytes) -> Self:
+        """Read a JSON body.
+
+        Raises:
+            BadRequest: the body is no JSON.
+            UnprocessableRequest: a field is missing, unknown or out of range.
+        """
+        try:
+            return cls.model_validate_json(body)
+        except ValidationError as error:
+            found = error.errors(include_url=False, include_context=False, include_input=False)
+            if found[0]["type"] == "json_invalid":
+                raise BadRequest(
+                    f"the body is no valid JSON: {found[0]['msg'].removeprefix('Invalid JSON: ')}"
+                ) from None
+            if found[0]["type"] == "model_type":
+                fields = ", ".join(f"'{name}'" for name in cls.model_fields)
+                raise UnprocessableRequest([InvalidField("body", f"must be an object with {fields}")]) from None
+            raise UnprocessableRequest([_field(entry["loc"], entry["msg"]) for entry in found]) from None
+
+
+class RetrieveRequest(Body):
+    """The body of `POST /retrieve`: one `query`, or several `queries` answered alike."""
 
     query: QueryText | None = None
     queries: Annotated[list[QueryText], Field(min_length=1, max_length=MAX_QUERIES)] | None = None
@@ -45,28 +70,6 @@ class RetrieveRequest(BaseModel):
         if asked > MAX_BATCH_TOOLS:
             raise ValueError(f"queries x k asks for {asked:,} tools; at most {MAX_BATCH_TOOLS:,} are returned at once")
         return self
-
-    @classmethod
-    def parse(cls, body: bytes) -> Self:
-        """Read a JSON body.
-
-        Raises:
-            BadRequest: the body is no JSON.
-            UnprocessableRequest: a field is missing, unknown or out of range.
-        """
-        try:
-            return cls.model_validate_json(body)
-        except ValidationError as error:
-            found = error.errors(include_url=False, include_context=False, include_input=False)
-            if found[0]["type"] == "json_invalid":
-                raise BadRequest(
-                    f"the body is no valid JSON: {found[0]['msg'].removeprefix('Invalid JSON: ')}"
-                ) from None
-            if found[0]["type"] == "model_type":
-                raise UnprocessableRequest(
-                    [InvalidField("body", "must be an object with 'query' or 'queries'")]
-                ) from None
-            raise UnprocessableRequest([_field(entry["loc"], entry["msg"]) for entry in found]) from None
 
 
 def _field(location: tuple[int | str, ...], message: str) -> InvalidField:

@@ -28,7 +28,6 @@ WRITTEN = ("invented", "plugins", "registries", "clouds")
 NAMES = (*OPEN, *WRITTEN)
 
 _NEAR = 0.6  # of the words of two requests; at that they say the same
-_RARE = 12  # words by which near requests are looked for
 _SHORTEST_NAME = 7  # letters; shorter names ("search") say nothing of where a tool is from
 
 Record = tuple[str, Mapping[str, Any]]
@@ -98,7 +97,9 @@ class _Requests:
 
     def has_near(self, text: str) -> bool:
         words = _words(text)
-        rare = sorted(words, key=lambda word: len(self._with.get(word, ())))[:_RARE]
+        # A near request lacks at most 1 - _NEAR of the words, so it has one of any more than so many: the rarest.
+        enough = int((1 - _NEAR) * len(words) + 1e-9) + 1
+        rare = sorted(words, key=lambda word: len(self._with.get(word, ())))[:enough]
         candidates = {number for word in rare for number in self._with.get(word, ())}
         return any(len(words & self._words[at]) >= _NEAR * len(words | self._words[at]) for at in candidates)
 

@@ -2,11 +2,18 @@
 
 The prompts are those of serving: the tools that the served retriever finds, in catalogues of all sizes, so that some
 golden tools are shown and have to be chosen, and others are not and have to be described.
+
+    python -m qta.training.demonstrations --out FILE
 """
 
+import json
 import random
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from pathlib import Path
+from typing import TypedDict
+
+import click
 
 from mtrb.types import Benchmark, Query, Tool, Toolset
 from qta.encoder import Encoder
@@ -23,12 +30,11 @@ _WITHOUT_GOLDEN = 0.1  # of the prompts hide what is looked for
 _FEWEST = 5
 
 
-@dataclass(frozen=True)
-class Demonstration:
-    """A prompt and the answer that it should get."""
+class Demonstration(TypedDict):
+    """A prompt and the answer that it should get, in the form of TRL's conversational data sets."""
 
     prompt: list[Message]
-    steps: str
+    completion: list[Message]
 
 
 def demonstrate(
@@ -47,7 +53,10 @@ def demonstrate(
 
 def demonstration(query: Query, golden: Iterable[Tool], shown: Sequence[Tool], prompt: Prompt) -> Demonstration:
     """Return the prompt of a request, and its golden tools as the steps."""
-    return Demonstration(prompt.messages(query.text, shown), join_steps(map(prompt.line, golden)))
+    steps = join_steps(map(prompt.line, golden))
+    return Demonstration(
+        prompt=prompt.messages(query.text, shown), completion=[{"role": "assistant", "content": steps}]
+    )
 
 
 def _shown(
@@ -95,3 +104,33 @@ def _parts(bench: Benchmark, rng: random.Random) -> Iterator[Benchmark]:
         toolset = Toolset(tool for tool in bench.toolset if tool.tool_id in kept)
         qrels = {query.query_id: bench.qrels[query.query_id] for query in some}
         yield replace(bench, toolset=toolset, queries=some, qrels=qrels)
+
+
+def training_catalogues(names: Sequence[str]) -> list[Benchmark]:
+    """Return the training catalogues without anything that tells of a held-out set."""
+    from mtrb.benchmarks import held_out
+    from mtrb.benchmarks.training import allowed, load_training
+
+    return list(allowed((bench for name in names for bench in load_training(name)), held_out()))
+
+
+@click.command(help=__doc__.splitlines()[0] if __doc__ else None)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="JSON Lines to write.")
+@click.option("--mixtures", default=4, show_default=True, help="Times each request is shown, among other tools.")
+@click.option("--tools", default=10, show_default=True, help="Tools in a prompt.")
+@click.option("--words", default=6, show_default=True, help="Words of each description.")
+def main(out: Path, mixtures: int, tools: int, words: int) -> None:
+    """Write the demonstrations of all training sets."""
+    from rich.progress import track
+
+    from mtrb.benchmarks.training import NAMES
+
+    catalogues, encoder, prompt = training_catalogues(NAMES), Encoder(), Prompt(tools=tools, words=words)
+    with out.open("w", encoding="utf-8") as file:
+        for seed in track(range(mixtures), "mixtures"):
+            for one in demonstrate(catalogues, encoder, prompt, seed):
+                file.write(json.dumps(one, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()

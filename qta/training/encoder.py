@@ -112,7 +112,7 @@ def train(model: Any, rows: Sequence[Triple], settings: EncoderSettings, out: Pa
 def main(out: Path, epochs: int, seed: int) -> None:
     """Train the encoder on all training sets."""
     from mtrb.benchmarks.training import NAMES
-    from qta.training.supervised import training_catalogues
+    from qta.training.demonstrations import training_catalogues
 
     settings = EncoderSettings(epochs=epochs, seed=seed)
     model = untrained(settings)

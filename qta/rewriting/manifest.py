@@ -6,7 +6,6 @@
 The rewriter that comes with the package is such a build by itself.
 """
 
-import hashlib
 import uuid
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mtrb.errors import ArtefactError
+from mtrb.files import replace_text, sha256
 from qta.rewriting.prompt import Prompt
 
 FORMAT = 1
@@ -98,15 +98,6 @@ def describe_prompt(prompt: Prompt) -> dict[str, Any]:
     return {"prompt": asdict(prompt), "prompt_digest": prompt.digest}
 
 
-def sha256(path: Path) -> str:
-    """Return the hash of a file, `absent` where there is none."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return "absent"
-
-
 def current_build(folder: Path) -> Path:
     """Return the build that a rewriter folder serves; a build by itself stands for itself.
 
@@ -175,6 +166,4 @@ def _pointer(folder: Path) -> _Pointer:
 
 
 def _point(folder: Path, pointer: _Pointer) -> None:
-    partial = folder / f"{CURRENT}.part"
-    partial.write_text(pointer.model_dump_json() + "\n", "utf-8")
-    partial.replace(folder / CURRENT)
+    replace_text(folder / CURRENT, pointer.model_dump_json() + "\n")

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from mtrb.errors import ArtefactError
+from mtrb.files import sha256
 from mtrb.types import Benchmark
 from qta.encoder import Encoder
 from qta.examples import Examples
 from qta.hybrid import HybridRetriever
 from qta.index import build_in_memory
 from qta.rewriting.local import DEFAULT_BASE, fingerprint, load_model
-from qta.rewriting.manifest import RewriterManifest, describe_prompt, install, new_build, sha256
+from qta.rewriting.manifest import RewriterManifest, describe_prompt, install, new_build
 from qta.training.align import Report, align, read_rounds, write_summary
 from qta.training.config import AlignSettings
 from qta.training.curves import write_curves

@@ -96,7 +96,6 @@ class CausalGenerator:
         sampling = {"temperature": decoding.temperature, "top_k": decoding.top_k} if decoding.temperature else {}
         config = GenerationConfig(
             max_new_tokens=decoding.max_new_tokens,
-            no_repeat_ngram_size=decoding.no_repeat,
             num_return_sequences=decoding.samples,
             do_sample=bool(decoding.temperature),
             pad_token_id=tokenizer.pad_token_id,
@@ -105,10 +104,25 @@ class CausalGenerator:
         )
         with torch.inference_mode():
             stop = [_Deadline(deadline)] if deadline is not None else None
-            ids = self.model.generate(**batch, generation_config=config, stopping_criteria=stop)
+            once = [_NoRepeats(decoding.no_repeat, batch["input_ids"].shape[1])] if decoding.no_repeat else None
+            ids = self.model.generate(
+                **batch, generation_config=config, stopping_criteria=stop, logits_processor=once
+            )
         check_deadline(deadline)
         texts: list[str] = tokenizer.batch_decode(ids[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
         return texts
+
+
+class _NoRepeats:
+    """Forbid repeated sequences in answers; what the prompt says may be said again, as the tools' names must be."""
+
+    def __init__(self, length: int, prompt: int) -> None:
+        from transformers import NoRepeatNGramLogitsProcessor
+
+        self._rule, self._prompt = NoRepeatNGramLogitsProcessor(length), prompt
+
+    def __call__(self, input_ids: Any, scores: Any) -> Any:
+        return self._rule(input_ids[:, self._prompt :], scores)
 
 
 class _Deadline:

@@ -113,8 +113,9 @@ class SmallGenerator:
             from onnxruntime import OrtValue
 
             names = [f"layer{layer}.{part}" for layer in range(_LAYERS) for part in ("keys", "values")]
-            zeros = np.zeros((1, _HEADS, POSITIONS, _HEAD_SIZE), np.float32)
-            self._local.cache = {name: OrtValue.ortvalue_from_numpy(zeros) for name in names}
+            shape = [1, _HEADS, POSITIONS, _HEAD_SIZE]
+            # Each its own memory: `ortvalue_from_numpy` would share that of the array.
+            self._local.cache = {name: OrtValue.ortvalue_from_shape_and_type(shape, np.float32) for name in names}
         cache: dict[str, Any] = self._local.cache
         return cache
 

@@ -37,7 +37,7 @@ def train(
     """Train a model on demonstrations, save it and its log into a folder; an interrupted run goes on from there.
 
     Raises:
-        InputError: the trainer left out demonstrations that do not fit the model.
+        InputError: the trainer left out demonstrations.
     """
     from datasets import Dataset
     from transformers.trainer_utils import get_last_checkpoint
@@ -46,6 +46,8 @@ def train(
     from qta.training.policy import compact_output_layer
 
     rows = Dataset.from_json(str(demonstrations))
+    fitting = rows.filter(_fits, fn_kwargs={"tokenizer": tokenizer}, num_proc=os.cpu_count())
+    print(f"{len(fitting)} of {len(rows)} demonstrations fit the model")  # noqa: T201
     on_gpu = model.device.type == "cuda"
     arguments = SFTConfig(
         output_dir=str(out / "checkpoints"),
@@ -70,10 +72,9 @@ def train(
         seed=settings.seed,
     )
     with compact_output_layer():
-        trainer = SFTTrainer(model, args=arguments, train_dataset=rows, processing_class=tokenizer)
-        if len(trainer.train_dataset) != len(rows):
-            dropped = len(rows) - len(trainer.train_dataset)
-            raise InputError(f"{dropped} of {len(rows)} demonstrations do not fit the model; show fewer tools or words")
+        trainer = SFTTrainer(model, args=arguments, train_dataset=fitting, processing_class=tokenizer)
+        if len(trainer.train_dataset) != len(fitting):
+            raise InputError(f"the trainer kept {len(trainer.train_dataset)} of {len(fitting)} demonstrations")
         trainer.train(resume_from_checkpoint=get_last_checkpoint(arguments.output_dir) if out.exists() else None)
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
@@ -83,6 +84,11 @@ def train(
         writer.writeheader()
         writer.writerows(log)
     return log
+
+
+def _fits(row: Any, tokenizer: Any) -> bool:
+    ids = tokenizer.apply_chat_template(row["prompt"] + row["completion"], return_dict=True)["input_ids"]
+    return len(ids) <= int(tokenizer.model_max_length)
 
 
 @click.command(help=__doc__.splitlines()[0] if __doc__ else None)
@@ -102,7 +108,8 @@ def main(demonstrations: Path, out: Path, epochs: int, batch: int) -> None:
     model = untrained_model().to("cuda" if on_gpu else "cpu")
     start = time.perf_counter()
     log = train(model, tokenizer(), demonstrations, out, settings)
-    click.echo(f"loss {log[0]['loss']:.3f} to {log[-1]['loss']:.3f} in {time.perf_counter() - start:,.0f} s: {out}")
+    loss = f"loss {log[0]['loss']:.3f} to {log[-1]['loss']:.3f}" if log else "trained"
+    click.echo(f"{loss} in {time.perf_counter() - start:,.0f} s: {out}")
 
 
 if __name__ == "__main__":

@@ -15,12 +15,20 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from mtrb.errors import ArtefactError
+from mtrb.errors import ArtefactError, BusyError, StorageError
 from mtrb.types import Tool
 
 FILE = "changes.db"
 
 _WAIT = 10.0  # seconds for another process's write
+_KINDS = {
+    sqlite3.SQLITE_BUSY: BusyError,
+    sqlite3.SQLITE_LOCKED: BusyError,
+    sqlite3.SQLITE_FULL: StorageError,
+    sqlite3.SQLITE_IOERR: StorageError,
+    sqlite3.SQLITE_READONLY: StorageError,
+    sqlite3.SQLITE_CANTOPEN: StorageError,
+}
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS changes (
     tool_id TEXT PRIMARY KEY, revision INTEGER NOT NULL, record BLOB, vector BLOB) WITHOUT ROWID;
@@ -47,7 +55,8 @@ class ChangeLog:
         """Open the log in an index folder, or begin one.
 
         Raises:
-            ArtefactError: the file is damaged or cannot be written.
+            ArtefactError: the file is damaged.
+            StorageError: it cannot be written.
         """
         self._path = folder / FILE
         self._local = threading.local()
@@ -138,7 +147,8 @@ def _said(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise ArtefactError(f"{path}: {error}; nothing was changed") from None
+        kind = _KINDS.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, ArtefactError)  # without the extended part
+        raise kind(f"{path}: {error}; nothing was changed") from None
 
 
 def last_revision(folder: Path) -> int:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import chain, compress
 from typing import TypeVar, overload
 
 import numpy as np
@@ -72,6 +73,11 @@ class Overlay:
     def ids(self) -> Sequence[str]:
         """Return all ids by position, also of what is not alive."""
         return Joined(self.base.ids, self.added.ids) if self.added.ids else self.base.ids
+
+    @cached_property
+    def living(self) -> list[str]:
+        """Return the ids of the living tools in alphabetical order, which pages of a list go by."""
+        return sorted(compress(chain(self.base.ids, self.added.ids), self.alive.tolist()))
 
     @cached_property
     def positions(self) -> dict[str, int]:

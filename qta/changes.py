@@ -6,9 +6,11 @@ the revision it knows.
 
 import sqlite3
 import threading
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,9 @@ from numpy.typing import NDArray
 
 from mtrb.errors import ArtefactError, BusyError, StorageError
 from mtrb.types import Tool
+from qta.completion import provided_things
+from qta.lexical import lexical_text
+from qta.tokens import tokenize
 
 FILE = "changes.db"
 
@@ -46,6 +51,19 @@ class Change:
     revision: int
     tool: Tool | None
     vector: NDArray[np.float16] | None
+
+    @cached_property
+    def words(self) -> Counter[str]:
+        """Return how often each word of the lexical index stands in the tool's text.
+
+        A change is put on top of the index again whenever there is another one; what takes time there is done once.
+        """
+        return Counter(tokenize(lexical_text(self.tool))) if self.tool else Counter()
+
+    @cached_property
+    def things(self) -> frozenset[str]:
+        """Return the things whose ids the tool provides."""
+        return frozenset(provided_things(self.tool)) if self.tool else frozenset()
 
 
 class ChangeLog:

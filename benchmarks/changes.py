@@ -184,8 +184,8 @@ def table(figures: dict[str, Any]) -> str:
     ]
     lines.append("| merge, s | " + " | ".join(f"{row['merge_seconds']:.1f}" for row in rows.values()) + " |")
     head = (
-        f"{figures['tools']:,} operations of AWS and Google; {figures['changes']} changes, {figures['merges']} merges of "
-        f"{figures['merged_at']}; {figures['machine']}; the caller runs on the same cores. "
+        f"{figures['tools']:,} operations of AWS and Google; {figures['changes']} changes, {figures['merges']} "
+        f"merges of {figures['merged_at']}; {figures['machine']}; the caller runs on the same cores. "
         f"Made by `{figures['command']}`. Each cell: median / 99th percentile / maximum."
     )
     titles = " | ".join("1 worker" if count == "1" else f"{count} workers" for count in rows)

@@ -40,6 +40,7 @@ CREATE TABLE IF NOT EXISTS changes (
 CREATE INDEX IF NOT EXISTS by_revision ON changes (revision);
 CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 INSERT OR IGNORE INTO state VALUES ('revision', 0);
+INSERT OR IGNORE INTO state VALUES ('forgotten', 0);
 """
 
 
@@ -101,7 +102,7 @@ class ChangeLog:
         with self._connection() as connection:
             connection.execute("BEGIN IMMEDIATE")
             connection.execute("UPDATE state SET value = value + 1 WHERE name = 'revision'")
-            revision = self._revision(connection)
+            revision = self._state(connection, "revision")
             connection.executemany(
                 "INSERT OR REPLACE INTO changes VALUES (?, ?, ?, ?)",
                 [(tool_id, revision, record, vector) for tool_id, record, vector in rows],
@@ -113,7 +114,13 @@ class ChangeLog:
     def revision(self) -> int:
         """Return the revision of the last change."""
         with self._connection() as connection:
-            return self._revision(connection)
+            return self._state(connection, "revision")
+
+    @property
+    def forgotten(self) -> int:
+        """Return up to which revision changes were dropped."""
+        with self._connection() as connection:
+            return self._state(connection, "forgotten")
 
     def since(self, revision: int) -> list[Change]:
         """Return what was changed after a revision, each tool's last change, in order."""
@@ -135,12 +142,13 @@ class ChangeLog:
         with self._connection() as connection:
             connection.execute("BEGIN IMMEDIATE")
             connection.execute("DELETE FROM changes WHERE revision <= ?", (revision,))
+            connection.execute("UPDATE state SET value = max(value, ?) WHERE name = 'forgotten'", (revision,))
             connection.execute("COMMIT")
 
     @staticmethod
-    def _revision(connection: sqlite3.Connection) -> int:
-        (revision,) = connection.execute("SELECT value FROM state WHERE name = 'revision'").fetchone()
-        return int(revision)
+    def _state(connection: sqlite3.Connection, name: str) -> int:
+        (value,) = connection.execute("SELECT value FROM state WHERE name = ?", (name,)).fetchone()
+        return int(value)
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:

@@ -1,6 +1,7 @@
 """`qta tools`: add, list and remove tools of an index folder, also while it is served."""
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -94,6 +95,18 @@ def remove(ids: tuple[str, ...], folder: Path) -> None:
         raise click.UsageError(f"there is no tool {', '.join(missing[:5])}; `qta tools list` shows all ids")
     click.echo(f"{catalogue.remove(ids).removed:,} removed")
     catalogue.settle()
+
+
+@tools.command()
+@_index
+@click.option("--background", is_flag=True, help="Give way to other processes.")
+def merge(folder: Path, background: bool) -> None:
+    """Build the changes into the index now; a service does so by itself when there are many."""
+    if background:
+        os.nice(10)
+    catalogue = _open(folder)
+    done = catalogue.merge()
+    click.echo(f"{len(catalogue.now.living):,} tools, " + ("merged" if done else "nothing to merge"))
 
 
 def _open(folder: Path) -> "LiveCatalogue":

@@ -25,7 +25,7 @@ from qta.tokens import tokenize
 
 FILE = "changes.db"
 
-_WAIT = 10.0  # seconds for another process's write
+_WAIT = 3.0  # seconds for another process's write; the requests of this one wait with it
 _KINDS = {
     sqlite3.SQLITE_BUSY: BusyError,
     sqlite3.SQLITE_LOCKED: BusyError,

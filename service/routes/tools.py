@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import orjson
 from flask import Blueprint, Response, request
 from pydantic import ConfigDict, Field
+from typing_extensions import TypedDict  # that of typing is of no use to pydantic before Python 3.12
 from werkzeug.exceptions import HTTPException, NotFound, ServiceUnavailable
 from werkzeug.routing import PathConverter
 
@@ -60,6 +61,32 @@ class ListQuery(Body):
     namespace: Namespace | None = None
 
 
+class Put(TypedDict):
+    """What a put did: how many tools are new, replaced, as they were; their ids in the order of the request."""
+
+    added: int
+    changed: int
+    unchanged: int
+    revision: int
+    ids: list[str]
+
+
+class Listed(TypedDict):
+    """A page of tools, how many there are on all pages, and what `after` is for the next one; null on the last."""
+
+    tools: list[dict[str, Any]]
+    total: int
+    next: str | None
+
+
+class Removed(TypedDict):
+    """How many tools were removed, and which of the ids there were not."""
+
+    removed: int
+    missing: list[str]
+    revision: int
+
+
 class InsufficientStorage(HTTPException):
     """507: the disk did not take the change."""
 
@@ -108,13 +135,13 @@ def put_tools() -> Response:
     catalogue = _catalogue()
     written = catalogue.put(tools)
     return json_response(
-        {
-            "added": written.added,
-            "changed": written.changed,
-            "unchanged": written.unchanged,
-            "revision": catalogue.now.revision,
-            "ids": [tool.tool_id for tool in tools],
-        }
+        Put(
+            added=written.added,
+            changed=written.changed,
+            unchanged=written.unchanged,
+            revision=catalogue.now.revision,
+            ids=[tool.tool_id for tool in tools],
+        )
     )
 
 
@@ -127,7 +154,7 @@ def get_tools() -> Response:
     asked = _list_query()
     namespaces = None if asked.namespace is None else {asked.namespace}
     page = list_tools(_catalogue().now, asked.limit, asked.after, asked.prefix, asked.search, namespaces)
-    return json_response({"tools": [tool.to_json() for tool in page.tools], "total": page.total, "next": page.next})
+    return json_response(Listed(tools=[tool.to_json() for tool in page.tools], total=page.total, next=page.next))
 
 
 @blueprint.delete("/tools")
@@ -145,7 +172,7 @@ def delete_tools() -> Response:
     catalogue = _catalogue()
     missing = [tool_id for tool_id in dict.fromkeys(asked.ids) if catalogue.now.position(tool_id) is None]
     removed = catalogue.remove(asked.ids).removed
-    return json_response({"removed": removed, "missing": missing, "revision": catalogue.now.revision})
+    return json_response(Removed(removed=removed, missing=missing, revision=catalogue.now.revision))
 
 
 @blueprint.get("/tools/<tool_id:tool_id>", merge_slashes=False)
@@ -168,7 +195,7 @@ def delete_tool(tool_id: str) -> Response:
     """
     catalogue = _catalogue()
     removed = catalogue.remove([_known(catalogue.now, tool_id)]).removed
-    return json_response({"removed": removed, "revision": catalogue.now.revision})
+    return json_response(Removed(removed=removed, missing=[], revision=catalogue.now.revision))
 
 
 def _catalogue() -> LiveCatalogue:

@@ -6,27 +6,41 @@ the revision it knows.
 
 import sqlite3
 import threading
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from mtrb.errors import ArtefactError
+from mtrb.errors import ArtefactError, BusyError, StorageError
 from mtrb.types import Tool
+from qta.completion import provided_things
+from qta.lexical import lexical_text
+from qta.tokens import tokenize
 
 FILE = "changes.db"
 
-_WAIT = 10.0  # seconds for another process's write
+_WAIT = 3.0  # seconds for another process's write; the requests of this one wait with it
+_KINDS = {
+    sqlite3.SQLITE_BUSY: BusyError,
+    sqlite3.SQLITE_LOCKED: BusyError,
+    sqlite3.SQLITE_FULL: StorageError,
+    sqlite3.SQLITE_IOERR: StorageError,
+    sqlite3.SQLITE_READONLY: StorageError,
+    sqlite3.SQLITE_CANTOPEN: StorageError,
+}
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS changes (
     tool_id TEXT PRIMARY KEY, revision INTEGER NOT NULL, record BLOB, vector BLOB) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS by_revision ON changes (revision);
 CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 INSERT OR IGNORE INTO state VALUES ('revision', 0);
+INSERT OR IGNORE INTO state VALUES ('forgotten', 0);
 """
 
 
@@ -39,6 +53,19 @@ class Change:
     tool: Tool | None
     vector: NDArray[np.float16] | None
 
+    @cached_property
+    def words(self) -> Counter[str]:
+        """Return how often each word of the lexical index stands in the tool's text.
+
+        A change is put on top of the index again whenever there is another one; what takes time there is done once.
+        """
+        return Counter(tokenize(lexical_text(self.tool))) if self.tool else Counter()
+
+    @cached_property
+    def things(self) -> frozenset[str]:
+        """Return the things whose ids the tool provides."""
+        return frozenset(provided_things(self.tool)) if self.tool else frozenset()
+
 
 class ChangeLog:
     """Append changes and read them back; safe to share between threads, and between processes by the file."""
@@ -47,7 +74,8 @@ class ChangeLog:
         """Open the log in an index folder, or begin one.
 
         Raises:
-            ArtefactError: the file is damaged or cannot be written.
+            ArtefactError: the file is damaged.
+            StorageError: it cannot be written.
         """
         self._path = folder / FILE
         self._local = threading.local()
@@ -74,7 +102,7 @@ class ChangeLog:
         with self._connection() as connection:
             connection.execute("BEGIN IMMEDIATE")
             connection.execute("UPDATE state SET value = value + 1 WHERE name = 'revision'")
-            revision = self._revision(connection)
+            revision = self._state(connection, "revision")
             connection.executemany(
                 "INSERT OR REPLACE INTO changes VALUES (?, ?, ?, ?)",
                 [(tool_id, revision, record, vector) for tool_id, record, vector in rows],
@@ -86,7 +114,13 @@ class ChangeLog:
     def revision(self) -> int:
         """Return the revision of the last change."""
         with self._connection() as connection:
-            return self._revision(connection)
+            return self._state(connection, "revision")
+
+    @property
+    def forgotten(self) -> int:
+        """Return up to which revision changes were dropped."""
+        with self._connection() as connection:
+            return self._state(connection, "forgotten")
 
     def since(self, revision: int) -> list[Change]:
         """Return what was changed after a revision, each tool's last change, in order."""
@@ -108,12 +142,13 @@ class ChangeLog:
         with self._connection() as connection:
             connection.execute("BEGIN IMMEDIATE")
             connection.execute("DELETE FROM changes WHERE revision <= ?", (revision,))
+            connection.execute("UPDATE state SET value = max(value, ?) WHERE name = 'forgotten'", (revision,))
             connection.execute("COMMIT")
 
     @staticmethod
-    def _revision(connection: sqlite3.Connection) -> int:
-        (revision,) = connection.execute("SELECT value FROM state WHERE name = 'revision'").fetchone()
-        return int(revision)
+    def _state(connection: sqlite3.Connection, name: str) -> int:
+        (value,) = connection.execute("SELECT value FROM state WHERE name = ?", (name,)).fetchone()
+        return int(value)
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
@@ -138,7 +173,8 @@ def _said(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise ArtefactError(f"{path}: {error}; nothing was changed") from None
+        kind = _KINDS.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, ArtefactError)  # without the extended part
+        raise kind(f"{path}: {error}; nothing was changed") from None
 
 
 def last_revision(folder: Path) -> int:

@@ -130,6 +130,7 @@ def build_index(
     advance: Advance = lambda _: None,
     revision: int | None = None,
     known: Mapping[bytes, NDArray[np.float32]] = MappingProxyType({}),
+    replaces: IndexManifest | None = None,
 ) -> IndexManifest:
     """Build the index of a catalogue into a folder, replacing the one that is there.
 
@@ -142,10 +143,11 @@ def build_index(
         advance: is told of each tool embedded.
         revision: of the log of changes, up to which the catalogue holds them; all, when not given.
         known: more vectors, by text hash.
+        replaces: the index that is to be there; any, when not given.
 
     Raises:
         InputError: the catalogue is empty, or the folder holds something else.
-        ArtefactError: another process is building there.
+        ArtefactError: another process is building there, or another index is there than was to be replaced.
     """
     if not len(toolset):
         raise InputError("there is no tool to index")
@@ -154,6 +156,8 @@ def build_index(
     try:
         checkpoint_folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock", timeout=0):
+            if replaces is not None and read_manifest(folder) != replaces:
+                raise ArtefactError(f"{folder}: another index was built there meanwhile, and stays")
             texts = [embedded_text(tool) for tool in toolset]
             checkpoint = Checkpoint(checkpoint_folder, encoder)
             vectors = embed(texts, encoder, {**_known_vectors(folder, encoder), **known}, checkpoint, advance)

@@ -9,7 +9,7 @@ import threading
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 
 import regex
@@ -38,6 +38,8 @@ _STOPS = str.maketrans("。！？；，、：（）", ".!?;,,:()")  # noqa: RUF0
 _LOOKED_AT = 300  # characters, to tell the language
 _LONGEST = 5  # words of an expression
 _COMPOUND = 4  # letters that a part of a German compound has at least
+
+_REMEMBERED = 50_000  # words: the texts of a catalogue repeat theirs
 
 _local = threading.local()  # a stemmer must not be shared between threads
 
@@ -69,12 +71,18 @@ def detect(text: str) -> str | None:
         if letters.search(text):
             return language
     words = [word.casefold() for word in _WORD.findall(text) if word[0].isalpha()]
-    english = sum(word in stopwords.STOPWORDS_EN_PLUS or _stem(word, "en") in _english() for word in words)
+    english = sum(map(_is_english, words))
     known = {language: sum(_knows(language, word) for word in words) for language in _LATIN}
     language = max(known, key=lambda one: known[one], default="de")
     return language if known[language] > max(english, len(words) / 3, 1) else None
 
 
+@lru_cache(_REMEMBERED)
+def _is_english(word: str) -> bool:
+    return word in stopwords.STOPWORDS_EN_PLUS or _stem(word, "en") in _english()
+
+
+@lru_cache(_REMEMBERED)
 def _knows(language: str, word: str) -> bool:
     glossary = _glossary(language)
     return word in glossary.function_words or (_stem(word, language),) in glossary.words

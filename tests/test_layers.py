@@ -37,7 +37,18 @@ def test_nobody_shadows_eval() -> None:
         assert not wrong, f"{path}: write `from eval import y`; `import eval` hides the builtin"
 
 
-@pytest.mark.parametrize("command", [["qta"], ["qta", "index"], ["qta", "retrieve"], ["qta", "eval"], ["eval"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["qta"],
+        ["qta", "index"],
+        ["qta", "retrieve"],
+        ["qta", "eval"],
+        ["qta", "tools", "add"],
+        ["qta", "sync"],
+        ["eval"],
+    ],
+)
 def test_help_loads_nothing_heavy(command: list[str]) -> None:
     module, *rest = command
     code = (

@@ -1,6 +1,5 @@
 """A catalogue that changes: what is put is found, what is removed is gone, and nothing acknowledged is lost."""
 
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -17,7 +16,6 @@ from hypothesis import strategies as st
 from mtrb.errors import ArtefactError, InputError
 from mtrb.types import Query, Tool, Toolset
 from qta import changes
-from qta.changes import ChangeLog
 from qta.encoder import Encoder
 from qta.hybrid import HybridRetriever
 from qta.index import build_in_memory, build_index, load_index
@@ -133,34 +131,6 @@ def test_scores_are_those_of_a_built_index(encoder: Encoder, folder: Path) -> No
     np.testing.assert_allclose(cosines, exact, atol=2e-3)
 
 
-def test_a_merge_changes_no_answer_and_empties_the_log(folder: Path, encoder: Encoder) -> None:
-    catalogue = LiveCatalogue(folder, encoder)
-    assert not catalogue.merge()
-    catalogue.put([NEW, tool(50)])
-    catalogue.remove(["s/t0"])
-    before = [ask(catalogue, encoder, text) for text in ("feed the animals", "thing_50", "thing_0")]
-    assert catalogue.merge()
-    assert len(load_index(folder, encoder).ids) == 21
-    assert catalogue.now.revision == catalogue.now.base.revision == 2
-    assert ChangeLog(folder).since(0) == []
-    assert [ask(catalogue, encoder, text)[0] for text in ("feed the animals", "thing_50")] == [
-        one[0] for one in before[:2]
-    ]
-    assert not catalogue.merge()
-
-
-def test_changes_are_merged_in_the_background(folder: Path, encoder: Encoder) -> None:
-    catalogue = LiveCatalogue(folder, encoder, merge_at=5)
-    for n in range(100, 112):
-        catalogue.put([tool(n)])
-    deadline = time.monotonic() + 30
-    while catalogue.now.base.revision < 5 and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert catalogue.now.base.revision >= 5
-    assert int(catalogue.now.alive.sum()) == 32
-    assert ask(catalogue, encoder, "thing_111")[0] == "s/t111"
-
-
 def test_all_tools_can_be_removed(folder: Path, encoder: Encoder) -> None:
     catalogue = LiveCatalogue(folder, encoder)
     catalogue.remove([one.tool_id for one in FIRST])
@@ -268,4 +238,3 @@ def test_a_kill_loses_nothing_that_was_acknowledged(folder: Path, encoder: Encod
         alive = {now.ids[int(at)] for at in np.flatnonzero(now.alive)}
         assert {f"new/{kind}{n}" for n in range(acknowledged + 1) for kind in "ab"} <= alive
         assert all((f"new/a{n}" in alive) == (f"new/b{n}" in alive) for n in range(1000)), "half a change"
-    shutil.rmtree(folder)

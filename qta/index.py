@@ -51,7 +51,7 @@ _FILES = (
     "vectors.npy",
 )  # and hnsw.faiss, for a large catalogue
 _BUILD = r"[0-9a-f]{12}-[0-9a-f]{6}"
-_OURS = rf"manifest\.json(\.part)?|\.(merge\.)?lock|building|changes\.db(-wal|-shm)?|{_BUILD}"
+_OURS = rf"(manifest|calibration)\.json(\.part)?|\.(merge\.)?lock|building|(changes|feedback)\.db(-wal|-shm)?|{_BUILD}"
 _LIBRARIES = ("numpy", "faiss-cpu", "bm25s", "onnxruntime", "tokenizers")
 
 Advance = Callable[[int], object]

@@ -69,7 +69,7 @@ class Answer:
     """What a request gets: ranked tools, timings, and what did not go as asked.
 
     Attributes:
-        confidence: with `auto`, the probability that the tools are enough.
+        confidence: with `auto`, the probability that the tools are enough; where none fits, the p-value that says so.
         no_tool_fits: even the nearest tool is farther away than those of nearly all requests that some tool fits.
         whole_catalogue: all tools that the request may get are in the answer.
         tokens: of the tools as they are written, where there is a budget; and what all tools would take more.

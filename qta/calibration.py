@@ -2,6 +2,7 @@
 
 import json
 import logging
+import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from mtrb.types import Benchmark, ScoredTool
 from qta.conformal import DEPTH, Calibration, Observed, flagged
 from qta.encoder import WEIGHTS, Encoder
 from qta.hybrid import HybridRetriever, Trace
+from qta.live import LiveCatalogue
 
 FILE = "calibration.json"
 
@@ -44,6 +46,31 @@ def observe(retriever: HybridRetriever, annotated: Benchmark, allowed: NDArray[n
 def _last(ranking: Sequence[ScoredTool], golden: Iterable[str]) -> int:
     ranks = {scored.tool_id: rank for rank, scored in enumerate(ranking, start=1)}
     return max(ranks.get(tool_id, DEPTH + 1) for tool_id in golden)
+
+
+def calibrate_catalogue(
+    catalogue: LiveCatalogue, encoder: Encoder, annotated: Benchmark, coverage: float
+) -> Calibration:
+    """Calibrate on annotated requests to a living catalogue.
+
+    Raises:
+        InputError: they are too few, or too many of them are not answered in any length.
+    """
+    now = catalogue.now
+    observed = observe(HybridRetriever(now, encoder), annotated, now.alive)
+    calibration = Calibration.of(observed, coverage, encoder.identity, {})
+    sizes = [calibration.size(one.scores) for one in observed]
+    about = {
+        "command": "qta calibrate",
+        "requests": len(observed),
+        "catalogue": {"tools": int(now.alive.sum()), "revision": now.revision},
+        "tools_in_an_answer": {
+            "mean": round(statistics.mean(sizes), 1),
+            "median": statistics.median(sizes),
+            "most": max(sizes),
+        },
+    }
+    return calibration.model_copy(update={"about": about})
 
 
 def calibrate_public(coverage: float) -> Calibration:

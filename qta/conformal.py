@@ -19,6 +19,7 @@ By the same argument a request is said to fit no tool when the cosine of its nea
 """
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -152,9 +153,12 @@ class Calibration(BaseModel):
         within = sum(cost < limit for cost in self._known)
         return float(min(within / (len(self.costs) + 1), self.coverage))
 
-    def strange(self, nearest: float) -> bool:
-        """Tell whether a request's nearest tool is farther away than those of nearly all that some tool fits."""
-        return (1 + sum(one <= nearest for one in self.nearest)) / (len(self.nearest) + 1) < LEVEL
+    def fits(self, nearest: float) -> float:
+        """Return the conformal p-value of a request's nearest tool: the share of fitting requests as far from theirs.
+
+        Below `LEVEL` the request is said to fit no tool.
+        """
+        return (1 + bisect_right(self.nearest, nearest)) / (len(self.nearest) + 1)
 
 
 def last_cost(observed: Observed, measure: Nonconformity = nonconformity) -> float:
@@ -164,7 +168,7 @@ def last_cost(observed: Observed, measure: Nonconformity = nonconformity) -> flo
 
 def flagged(calibration: Calibration, nearest: Iterable[float | None]) -> float:
     """Return the share of requests that are said to fit no tool."""
-    verdicts = [one is not None and calibration.strange(one) for one in nearest]
+    verdicts = [one is not None and calibration.fits(one) < LEVEL for one in nearest]
     return round(sum(verdicts) / max(1, len(verdicts)), 4)
 
 

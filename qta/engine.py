@@ -14,6 +14,7 @@ from mtrb.types import Tool
 from qta.asking import Answer, Request, RewriteMode
 from qta.calibration import Calibrations
 from qta.choosing import Choice, Chosen
+from qta.conformal import LEVEL
 from qta.encoder import Encoder
 from qta.examples import usage_prior
 from qta.feedback import WEIGHT, FeedbackStore
@@ -54,7 +55,7 @@ class _View:
     def is_whole(self, tools: Sequence[Tool], allowed: Mask) -> bool:
         """Tell whether the tools are all that are allowed."""
         places = [self.now.position(tool.tool_id) for tool in tools]
-        return bool(tools) and sum(at is not None and allowed[at] for at in places) == allowed.sum()
+        return bool(tools) and sum(at is not None and bool(allowed[at]) for at in places) == int(allowed.sum())
 
     def tokens(self, asked: Request, allowed: Mask) -> int:
         """Return the tokens of all tools that a request may get, counted once for each filter and form."""
@@ -140,6 +141,10 @@ class Engine:
         chosen = choice.choose()
         tools = [view.now.tool(scored.tool_id) for scored in chosen.ranking]
         clock.stop("search")
+        saved = None if chosen.tokens is None else max(0, view.tokens(asked, allowed) - chosen.tokens)
+        if chosen.tokens is not None:
+            clock.stop("tokens")
+        fits = calibration.fits(trace.nearest) if reading.understood and not trace.named else 1.0
         answer = Answer(
             query=asked.query,
             k=asked.k if isinstance(asked.k, int) and asked.budget is None else len(tools),
@@ -151,11 +156,11 @@ class Engine:
             degraded=[*self._remarks(reading, rewritten), *_remarks(view, asked, choice, chosen)],
             why=[view.why(scored.tool_id, trace, asked) for scored in chosen.ranking] if asked.explain else None,
             form=asked.form,
-            confidence=chosen.confidence,
-            no_tool_fits=bool(tools) and not trace.named and reading.understood and calibration.strange(trace.nearest),
+            confidence=chosen.confidence if fits >= LEVEL or chosen.confidence is None else round(fits, 4),
+            no_tool_fits=fits < LEVEL,
             whole_catalogue=asked.k is None and view.is_whole(tools, allowed),
             tokens=chosen.tokens,
-            tokens_saved=None if chosen.tokens is None else max(0, view.tokens(asked, allowed) - chosen.tokens),
+            tokens_saved=saved,
         )
         return self._kept(answer) if asked.keep else answer
 
@@ -205,7 +210,11 @@ def _remarks(view: _View, asked: Request, choice: Choice, chosen: Chosen) -> lis
         *([remark("filter_unknown", unknown)] if unknown else []),
         *([remark("filter_leaves_nothing")] if asked.wanted != ALL and not choice.available else []),
         *([remark("always_unknown", lost)] if lost else []),
-        *([remark("larger_than_budget", [repr(one) for one in chosen.too_large])] if chosen.too_large else []),
+        *(
+            [remark("larger_than_budget", [repr(one) for one in chosen.too_large])]
+            if chosen.too_large and chosen.ranking
+            else []
+        ),
         *([remark("budget_too_small")] if asked.budget and choice.available and not chosen.ranking else []),
     ]
 

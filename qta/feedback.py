@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from mtrb.errors import ArtefactError
+from mtrb.errors import ArtefactError, InputError
+from mtrb.types import Benchmark, Query, Toolset
 
 FILE = "feedback.db"
 WEIGHT = 0.05
@@ -178,6 +179,26 @@ class FeedbackStore:
         connection.execute(f"PRAGMA busy_timeout = {int(1000 * (_WAIT if durable else _WAIT_BRIEFLY))}")
         self._connections[purpose] = connection
         return connection
+
+
+def annotated_requests(folder: Path, toolset: Toolset) -> Benchmark:
+    """Return the feedback of an index folder as annotated requests; of the same request what was said last.
+
+    Tools that are no longer in the catalogue are left out, and so are requests of which none is left.
+
+    Raises:
+        InputError: there is none.
+    """
+    last = {feedback.query: feedback for feedback in FeedbackStore(folder).all()}
+    queries, qrels = [], {}
+    for feedback in last.values():
+        golden = {tool_id: 1 for tool_id in feedback.used if tool_id in toolset.positions}
+        if golden:
+            queries.append(Query(feedback.request_id, feedback.query))
+            qrels[feedback.request_id] = golden
+    if not queries:
+        raise InputError(f"{folder}: no feedback that names a tool of the catalogue; POST /feedback takes it")
+    return Benchmark("feedback", "all", toolset, tuple(queries), qrels)
 
 
 def _prune(connection: sqlite3.Connection) -> None:

@@ -21,7 +21,7 @@ _DETAILS = {
     "filter_leaves_nothing": "the filter leaves no tool to choose from",
     "always_unknown": "'always' names tools that there are not, or that the filter excludes: {named}",
     "larger_than_budget": "left out, each being larger than the whole token_budget: {named}",
-    "budget_too_small": "no tool fits into the token_budget",
+    "budget_too_small": "not even the best tool fits into the token_budget; raise it, or ask for less detail",
     "feedback_unavailable": "the request could not be kept, so that there is no request_id to give feedback on",
 }
 

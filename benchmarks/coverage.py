@@ -4,8 +4,9 @@
     python -m benchmarks.coverage --rehearse      the same programme on validation requests
     python -m benchmarks.coverage --compare       what `auto` goes by, against others, on the public validation halves
 
-Only for the public test halves are requests drawn as those of the shipped calibration were, as the guarantee assumes.
-Each set is also measured with a calibration on its own annotated requests, where there are enough.
+Only the public test halves are drawn as the requests of the shipped calibration were, and even there the ranking was
+chosen on the latter and not on the former; the guarantee assumes neither to differ. Each set is also measured with a
+calibration on its own annotated requests, where there are enough.
 """
 
 import json

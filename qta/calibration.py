@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from mtrb.benchmarks.public import NAMES
 from mtrb.errors import ArtefactError
 from mtrb.files import replace_text
 from mtrb.types import Benchmark, ScoredTool
@@ -73,25 +74,24 @@ def calibrate_catalogue(
     return calibration.model_copy(update={"about": about})
 
 
-def calibrate_public(coverage: float) -> Calibration:
-    """Calibrate on the validation halves of the public sets, all requests in one.
+def calibrate_public(coverage: float, names: Sequence[str] = NAMES) -> Calibration:
+    """Calibrate on the validation halves of public sets, all requests in one.
 
     Raises:
         AbsentDataError: they are not there.
     """
     from mtrb.benchmarks import load
-    from mtrb.benchmarks.public import NAMES
     from qta.index import build_in_memory
 
     encoder, rng = Encoder(), np.random.default_rng(0)
-    sets = [load(f"public/{name}", "validation") for name in NAMES]
+    sets = [load(f"public/{name}", "validation") for name in names]
     observed: list[Observed] = []
     strange: list[float | None] = []
     for annotated in sets:
         retriever = HybridRetriever(build_in_memory(annotated.toolset, encoder), encoder)
         observed += observe(retriever, annotated, np.ones(len(annotated.toolset), np.bool_))
         others = [query.text for other in sets if other is not annotated for query in other.queries]
-        for at in rng.choice(len(others), _STRANGERS, replace=False):
+        for at in rng.choice(len(others), min(_STRANGERS, len(others)), replace=False):
             vector = retriever.reader.read(others[at]).vector
             strange.append(float(retriever.index.dense.search(vector, 1)[1][0]))
     calibration = Calibration.of(observed, coverage, encoder.identity, {})

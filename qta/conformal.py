@@ -8,9 +8,10 @@ Bates 2021, arXiv 2107.07511, theorem 1; the rank's share keeps sets from growin
 section 4.2 there).
 
 The guarantee assumes one thing: the request that comes is exchangeable with those of the calibration, drawn from the
-same mixture, over the same catalogue, ranked in the same way. It is an average over requests and calibrations, not a
-promise about each request. Requests to other catalogues than those of the shipped calibration are not exchangeable with
-it; `qta calibrate` makes one from your own.
+same mixture, over the same catalogue, ranked in the same way, by a ranking that was not fitted to them. It is an
+average over requests and calibrations, not a promise about each request. The shipped calibration holds it for no one:
+your catalogues are others, and this project made its choices on the same requests; results/coverage.md says what that
+costs. `qta calibrate` makes one from your own requests.
 
 By the same argument a request is said to fit no tool when the cosine of its nearest tool has a conformal p-value below
 5 %: at most so many requests that do fit are called that.

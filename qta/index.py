@@ -4,6 +4,8 @@
     DIR/<build>/             tools, vectors, lexical index
     DIR/building/            the checkpoint of an unfinished build
     DIR/changes.db           what was changed since the build, while it was served
+    DIR/feedback.db          which tools were used, see `qta.feedback`
+    DIR/calibration.json     how many tools are enough, see `qta.conformal`
 
 A reader follows the manifest, so at every moment it finds the old index or the new one.
 """

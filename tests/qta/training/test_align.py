@@ -262,7 +262,7 @@ def test_the_command_line(base: str, tmp_path: Path, cli: Callable[..., Any]) ->
 def test_what_was_fed_back_is_learnt_from(base: str, tmp_path: Path, cli: Callable[..., Any], encoder: Encoder) -> None:
     index = tmp_path / "index"
     build_index(TOOLS, index, encoder)
-    (tmp_path / "s.yaml").write_text(json.dumps(SETTINGS))
+    (tmp_path / "s.yaml").write_text(json.dumps({**SETTINGS, "pairs": {"margin": 0.0}, "rounds": 1}))
     command = ("train", "dpo", "--from-feedback", "--index", index, "--base", base, "--config", tmp_path / "s.yaml")
     nothing = cli(*command, "--out", tmp_path / "r")
     assert nothing.status == 2
@@ -272,7 +272,7 @@ def test_what_was_fed_back_is_learnt_from(base: str, tmp_path: Path, cli: Callab
         assert store.add(store.record(text), used)
     done = cli(*command, "--out", tmp_path / "r")
     assert "rewriter accepted" in done.out or "rewriter rejected" in done.out
-    [build] = [path for path in (tmp_path / "r").iterdir() if (path / "manifest.json").exists()]
+    [build] = [path.parent for path in (tmp_path / "r").glob("*/rewriter.json")]
     assert RewriterManifest.read(build).trained_on["dataset"] == "feedback/all"
     for wrong in (("sample",), ("--tools", "x", "--queries", "y")):
         assert "give one of them" in cli(*command, *wrong, "--out", tmp_path / "r").err

@@ -8,7 +8,9 @@ import click
 
 from mtrb.errors import QTAError
 from qta import __version__
+from qta.commands.calibrate import calibrate
 from qta.commands.evaluate import evaluate
+from qta.commands.retrieve import retrieve
 from qta.commands.rewrite import rewrite
 from qta.commands.sync import sync
 from qta.commands.tools import tools
@@ -70,33 +72,6 @@ def index(tools: tuple[str, ...], out: Path, format_: str | None, skip_invalid: 
     click.echo(f"indexed {manifest.tools:,} tools in {out}{note}")
 
 
-@cli.command()
-@click.argument("text")
-@click.option("--index", "folder", type=_folder, required=True, help="Folder that `qta index` made.")
-@click.option("-k", type=click.IntRange(1, 100), default=5, show_default=True, help="How many tools.")
-@click.option("--json", "as_json", is_flag=True, help="Print what POST /retrieve would answer.")
-def retrieve(text: str, folder: Path, k: int, as_json: bool) -> None:
-    """Show the tools for a request, best first."""
-    import json
-
-    from mtrb.identifiers import is_unicode
-    from qta.engine import Engine
-
-    if not text.strip():
-        raise click.UsageError("the request is empty; say what is to be done")
-    if not is_unicode(text):
-        raise click.UsageError("the request is not valid UTF-8; check the terminal's encoding")
-    answer = Engine.open(folder).retrieve(text, k)
-    if as_json:
-        click.echo(json.dumps(answer.to_json(), ensure_ascii=False, indent=1))
-        return
-    for rank, (tool, scored) in enumerate(zip(answer.tools, answer.ranking, strict=True), start=1):
-        first_line = tool.description.partition("\n")[0]
-        click.echo(f"{rank:>3}  {scored.score:8.4f}  {tool.tool_id}  {first_line[:80]}")
-    for entry in answer.degraded:
-        click.echo(f"note: {entry['detail']}", err=True)
-
-
 @cli.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def serve(arguments: tuple[str, ...]) -> None:
@@ -108,7 +83,7 @@ def serve(arguments: tuple[str, ...]) -> None:
     runpy.run_module("service", run_name="__main__")
 
 
-for command in (evaluate, rewrite, sync, tools, train):
+for command in (retrieve, calibrate, evaluate, rewrite, sync, tools, train):
     cli.add_command(command)
 
 

@@ -1,100 +1,38 @@
 """The engine behind every front end: one request in, the ranked tools and how they came about out."""
 
+import logging
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from mtrb.types import ScoredTool, Tool
+import numpy as np
+
+from mtrb.errors import ArtefactError
+from mtrb.types import Tool
+from qta.asking import Answer, Request, RewriteMode
+from qta.calibration import Calibrations
+from qta.choosing import Choice, Chosen
+from qta.conformal import LEVEL
 from qta.encoder import Encoder
+from qta.examples import usage_prior
+from qta.feedback import WEIGHT, FeedbackStore
 from qta.hybrid import SERVED, HybridRetriever, Stages, Trace
 from qta.live import LiveCatalogue
 from qta.overlay import Overlay
 from qta.reading import Reading
+from qta.remarks import remark, why
 from qta.rewriting import RewriterChoice
 from qta.rewriting.rewriter import Rewrite, ToolRewriter
-from qta.selection import ALL, Facets, Filter, Mask, Selector
+from qta.selection import ALL, Facets, Mask, Selector
 from qta.steps import join_steps
 
-RewriteMode = Literal["auto", "off", "always"]
+__all__ = ["Answer", "Engine", "Request", "RewriteMode"]
 
-_DETAILS = {
-    "query_truncated": "the encoder read the first {max_tokens} tokens; words after them counted in the lexical "
-    "ranking only",
-    "query_not_understood": "the encoder and the glossaries know hardly a word of the request; the ranking goes by "
-    "what words, names and numbers it shares with the tools",
-    "rewrite_timeout": "the rewriter did not answer in time; the request was ranked as it is",
-    "rewrite_failed": "the rewriter failed; the request was ranked as it is",
-    "rewrite_empty": "the rewriter had nothing to say; the request was ranked as it is",
-    "no_rewriter": "no rewriter is installed; the request was ranked as it is",
-}
+logger = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class Request:
-    """What is asked.
-
-    Attributes:
-        query: the request.
-        k: how many tools.
-        rewrite: `auto` leaves requests that name their tool as they are, `always` does not.
-        wanted: what the request says of the tools.
-        granted: the caller's namespaces; None grants all.
-        always: ids of tools that are in the answer whatever the request.
-        explain: whether the answer says why each tool is in it.
-    """
-
-    query: str
-    k: int = 5
-    rewrite: RewriteMode = "auto"
-    wanted: Filter = ALL
-    granted: frozenset[str] | None = None
-    always: tuple[str, ...] = ()
-    explain: bool = False
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a request gets: ranked tools, timings, and what did not go as asked."""
-
-    query: str
-    k: int
-    ranking: Sequence[ScoredTool]
-    tools: Sequence[Tool]
-    index: dict[str, Any]
-    rewritten_query: str | None = None
-    timing_ms: dict[str, float] = field(default_factory=dict)
-    degraded: Sequence[dict[str, str]] = ()
-    why: Sequence[dict[str, Any]] | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the answer as `POST /retrieve` and `qta retrieve --json` give it unless asked for another form."""
-        return {"tools": [self.record(rank) for rank in range(1, len(self.tools) + 1)], **self.around()}
-
-    def record(self, rank: int) -> dict[str, Any]:
-        """Return the tool at a rank with its definition, its score, and why it is there where that was asked."""
-        tool, scored = self.tools[rank - 1], self.ranking[rank - 1]
-        return {
-            "tool_id": tool.tool_id,
-            "name": tool.name,
-            "description": tool.description,
-            "parameters": tool.parameters,
-            "score": round(scored.score, 4),
-            "rank": rank,
-            **({"why": self.why[rank - 1]} if self.why is not None else {}),
-        }
-
-    def around(self) -> dict[str, Any]:
-        """Return everything but the tools."""
-        return {
-            "query": self.query,
-            "rewritten_query": self.rewritten_query,
-            "k": self.k,
-            "index": self.index,
-            "timing_ms": self.timing_ms,
-            "degraded": list(self.degraded),
-        }
+_REMEMBERED = 200  # sizes of catalogues as filters leave them
 
 
 @dataclass(frozen=True)
@@ -105,6 +43,31 @@ class _View:
     retriever: HybridRetriever
     selector: Selector
     about: dict[str, Any]
+    uses: Mapping[str, int]
+    sizes: dict[tuple[Any, ...], int] = field(default_factory=dict)
+
+    def why(self, tool_id: str, trace: Trace, asked: Request) -> dict[str, Any]:
+        """Return what put a tool into the answer."""
+        position = self.now.position(tool_id)
+        prior = 0.0 if position is None else self.retriever.stages.prior.get(position, 0.0)
+        return why(self.now, tool_id, trace, asked, prior)
+
+    def is_whole(self, tools: Sequence[Tool], allowed: Mask) -> bool:
+        """Tell whether the tools are all that are allowed."""
+        places = [self.now.position(tool.tool_id) for tool in tools]
+        return bool(tools) and sum(at is not None and bool(allowed[at]) for at in places) == int(allowed.sum())
+
+    def tokens(self, asked: Request, allowed: Mask) -> int:
+        """Return the tokens of all tools that a request may get, counted once for each filter and form."""
+        if asked.budget is None:
+            return 0
+        key = asked.wanted, asked.granted, asked.form.format, asked.form.detail, asked.budget.counter
+        if key not in self.sizes:
+            if len(self.sizes) > _REMEMBERED:
+                self.sizes.clear()
+            places = np.flatnonzero(allowed).tolist()
+            self.sizes[key] = asked.budget.counter.all_of(self.now.tools, places, asked.form.write)
+        return self.sizes[key]
 
 
 class Engine:
@@ -117,9 +80,15 @@ class Engine:
         rewriter: ToolRewriter | None = None,
         stages: Stages = SERVED,
     ) -> None:
-        """Take an open catalogue and load everything a first request would have to wait for."""
+        """Take an open catalogue and load everything a first request would have to wait for.
+
+        Raises:
+            ArtefactError: the catalogue's calibration or feedback is damaged.
+        """
         self.catalogue = catalogue
         self.rewriter = rewriter
+        self.feedback = FeedbackStore(catalogue.folder)
+        self._calibrations = Calibrations(catalogue.folder, encoder.identity)
         self._encoder = encoder
         self._stages = stages
         self._view: _View | None = None
@@ -144,8 +113,12 @@ class Engine:
         """Rank all tools for a request and return the first k."""
         return self.answer(Request(query, k, rewrite))
 
+    def permitted(self, tool_ids: Sequence[str], granted: frozenset[str] | None = None) -> list[str]:
+        """Return those of the ids that there are, in a granted namespace."""
+        return self._look().selector.permitted(tool_ids, ALL, granted)
+
     def answer(self, asked: Request) -> Answer:
-        """Rank the tools for a request and return the first k of those that may be in the answer."""
+        """Rank the tools for a request and return the first of those that may be in the answer."""
         clock, view = _Clock(), self._look()
         allowed = view.selector.allowed(asked.wanted, asked.granted)
         reader = view.retriever.reader
@@ -156,31 +129,59 @@ class Engine:
             reading = reader.with_steps(reading, rewritten.steps)
         if rewritten.steps or rewritten.failure:
             clock.stop("rewrite")
-        trace = Trace()
-        ranking = view.retriever.rank(reading, asked.k, allowed, trace)
-        ranking = _with_always(view.now, ranking, asked, allowed)
-        tools = [view.now.tool(scored.tool_id) for scored in ranking]
+        trace, calibration = Trace(), self._calibrations.now
+        choice = Choice(
+            asked=asked,
+            rank=lambda k: view.retriever.rank(reading, k, allowed, trace),
+            tool=view.now.tool,
+            available=int(allowed.sum()),
+            pinned=view.selector.permitted(asked.always, asked.wanted, asked.granted),
+            calibration=calibration,
+        )
+        chosen = choice.choose()
+        tools = [view.now.tool(scored.tool_id) for scored in chosen.ranking]
         clock.stop("search")
-        return Answer(
+        saved = None if chosen.tokens is None else max(0, view.tokens(asked, allowed) - chosen.tokens)
+        if chosen.tokens is not None:
+            clock.stop("tokens")
+        fits = calibration.fits(trace.nearest) if reading.understood and not trace.named else 1.0
+        answer = Answer(
             query=asked.query,
-            k=asked.k,
-            ranking=ranking,
+            k=asked.k if isinstance(asked.k, int) and asked.budget is None else len(tools),
+            ranking=chosen.ranking,
             tools=tools,
             index=view.about,
             rewritten_query=join_steps(rewritten.steps) or None,
             timing_ms=clock.timing_ms(),
-            degraded=self._degraded(reading, rewritten),
-            why=[_why(view.now, scored.tool_id, trace, asked) for scored in ranking] if asked.explain else None,
+            degraded=[*self._remarks(reading, rewritten), *_remarks(view, asked, choice, chosen)],
+            why=[view.why(scored.tool_id, trace, asked) for scored in chosen.ranking] if asked.explain else None,
+            form=asked.form,
+            confidence=chosen.confidence if fits >= LEVEL or chosen.confidence is None else round(fits, 4),
+            no_tool_fits=fits < LEVEL,
+            whole_catalogue=asked.k is None and view.is_whole(tools, allowed),
+            tokens=chosen.tokens,
+            tokens_saved=saved,
         )
+        return self._kept(answer) if asked.keep else answer
+
+    def _kept(self, answer: Answer) -> Answer:
+        """Give an answer its id; where the request cannot be kept, the answer says so."""
+        try:
+            return replace(answer, request_id=self.feedback.record(answer.query))
+        except ArtefactError as error:
+            logger.warning("%s", error)
+            return replace(answer, degraded=[*answer.degraded, remark("feedback_unavailable")])
 
     def _look(self) -> _View:
-        now = self.catalogue.now
-        view = self._view
-        if view is None or view.now is not now:
+        now, uses, view = self.catalogue.now, self.feedback.uses, self._view
+        if view is None or view.now is not now or view.uses is not uses:
             same = view is not None and view.now.base is now.base
             facets = view.selector.base if same and view else Facets.of(now.base.columns)
-            retriever = HybridRetriever(now, self._encoder, self._stages)
-            view = self._view = _View(now, retriever, Selector(now, facets), _about(now))
+            places = {tool_id: at for tool_id in uses if (at := now.position(tool_id)) is not None}
+            prior = usage_prior({at: uses[tool_id] for tool_id, at in places.items()}, WEIGHT)
+            stages = replace(self._stages, prior={**self._stages.prior, **prior})
+            retriever = HybridRetriever(now, self._encoder, stages)
+            view = self._view = _View(now, retriever, Selector(now, facets), _about(now), uses)
         return view
 
     def _rewrite(self, view: _View, reading: Reading, asked: Request, allowed: Mask) -> Rewrite:
@@ -193,47 +194,29 @@ class Engine:
         shown = view.retriever.shown(reading, self.rewriter.shown, allowed)
         return self.rewriter.steps([reading.text], [shown])[0]
 
-    def _degraded(self, reading: Reading, rewritten: Rewrite) -> list[dict[str, str]]:
-        reasons = [
-            *(["query_truncated"] if reading.truncated else []),
-            *([] if reading.understood else ["query_not_understood"]),
-            *([rewritten.failure] if rewritten.failure else []),
+    def _remarks(self, reading: Reading, rewritten: Rewrite) -> list[dict[str, str]]:
+        return [
+            *([remark("query_truncated", max_tokens=self._encoder.manifest.max_tokens)] if reading.truncated else []),
+            *([] if reading.understood else [remark("query_not_understood")]),
+            *([remark(rewritten.failure)] if rewritten.failure else []),
         ]
-        limit = self._encoder.manifest.max_tokens
-        return [{"reason": reason, "detail": _DETAILS[reason].format(max_tokens=limit)} for reason in reasons]
 
 
-def _with_always(now: Overlay, ranking: list[ScoredTool], asked: Request, allowed: Mask) -> list[ScoredTool]:
-    """Give tools that are always wanted the last places, unless they are in the answer anyway."""
-    places = {tool_id: now.position(tool_id) for tool_id in asked.always}
-    found = {scored.tool_id for scored in ranking}
-    missing = [
-        ScoredTool(tool_id, 0.0)
-        for tool_id, at in places.items()
-        if at is not None and allowed[at] and tool_id not in found
+def _remarks(view: _View, asked: Request, choice: Choice, chosen: Chosen) -> list[dict[str, str]]:
+    """Return what of the filter, of `always` and of the budget did not go as asked."""
+    unknown = view.selector.unknown(asked.wanted, asked.granted)
+    lost = [repr(tool_id) for tool_id in dict.fromkeys(asked.always) if tool_id not in choice.pinned]
+    return [
+        *([remark("filter_unknown", unknown)] if unknown else []),
+        *([remark("filter_leaves_nothing")] if asked.wanted != ALL and not choice.available else []),
+        *([remark("always_unknown", lost)] if lost else []),
+        *(
+            [remark("larger_than_budget", [repr(one) for one in chosen.too_large])]
+            if chosen.too_large and chosen.ranking
+            else []
+        ),
+        *([remark("budget_too_small")] if asked.budget and choice.available and not chosen.ranking else []),
     ]
-    return [*ranking[: max(0, asked.k - len(missing))], *missing] if missing else ranking
-
-
-def _why(now: Overlay, tool_id: str, trace: Trace, asked: Request) -> dict[str, Any]:
-    """Return what put a tool into the answer, each with what it counted."""
-    position = now.position(tool_id)
-    if position is None:
-        return {}
-    why: dict[str, Any] = {
-        "meaning": round(trace.cosines.get(position, 0.0), 4),
-        "words": round(trace.words.get(position, 0.0), 4),
-    }
-    if position in trace.named:
-        why["named"] = True
-    if position in trace.places:
-        kind, text = trace.places[position]
-        why[kind] = text
-    if position in trace.provides:
-        why["provides_for"] = now.ids[trace.provides[position]]
-    if tool_id in asked.always:
-        why["always"] = True
-    return why
 
 
 class _Clock:

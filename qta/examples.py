@@ -6,13 +6,14 @@ when it helps on requests it has not seen.
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from mtrb.errors import InputError
 from mtrb.types import Benchmark, Query, Toolset
 
+Key = TypeVar("Key")
 Value = TypeVar("Value")
 
 PRIOR_WEIGHTS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
@@ -66,7 +67,12 @@ class Examples:
 
     def prior(self, weight: float) -> dict[int, float]:
         """Return what each used tool's score is raised by: weight x log(1 + uses)."""
-        return {position: weight * math.log1p(uses) for position, uses in self.uses().items()} if weight else {}
+        return usage_prior(self.uses(), weight)
+
+
+def usage_prior(uses: Mapping[Key, int], weight: float) -> dict[Key, float]:
+    """Return what each tool's score is raised by: weight x log(1 + uses)."""
+    return {tool: weight * math.log1p(count) for tool, count in uses.items()} if weight else {}
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ A ranking is made in this order, each stage on the scores of the one before:
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +74,7 @@ class Trace:
         named: tools that the request names.
         places: tools that a clause or a step has brought up, and which.
         provides: tools that were brought along, and the tool that needs what they provide.
+        nearest: the highest cosine of all tools; 0 where there is none.
     """
 
     cosines: dict[int, float] = field(default_factory=dict)
@@ -80,6 +82,7 @@ class Trace:
     named: set[int] = field(default_factory=set)
     places: dict[int, tuple[str, str]] = field(default_factory=dict)
     provides: dict[int, int] = field(default_factory=dict)
+    nearest: float = 0.0
 
 
 SERVED = Stages(clauses=CLAUSES, steps=STEPS, completion=CompletionRule())
@@ -121,7 +124,8 @@ class HybridRetriever:
         lexical = self._lexical(reading.tokens, allowed)
         named = self.named(reading.text, allowed)
         n = _CANDIDATES + _CANDIDATES_PER_PLACE * k
-        nearest = self.index.dense.search(reading.vector, n, allowed)[0]
+        nearest, cosines = self.index.dense.search(reading.vector, n, allowed)
+        trace.nearest = float(cosines[0]) if len(cosines) else 0.0
         candidates = np.concatenate([nearest, _highest(lexical, n), np.flatnonzero(self._prior), *named])
         ranking = _Ranking(self._prior + _bonus(named, len(self._prior)), allowed)
         ranking.add(candidates.astype(np.int64), lambda new: self._fused(reading.vector, lexical, new))
@@ -236,6 +240,12 @@ def _highest(scores: Scores, n: int) -> Positions:
     """Return where the n highest positive scores stand, in any order."""
     matching = np.flatnonzero(scores)
     return matching[np.argpartition(-scores[matching], n)[:n]] if len(matching) > n else matching
+
+
+def without_names(scores: NDArray[Any]) -> NDArray[Any]:
+    """Return the scores of a ranking without what it counts that the request names a tool."""
+    counted = [_NAMED, _NAMED_AMBIGUOUSLY]
+    return np.asarray(scores - np.select([scores > one - _NAMED_AMBIGUOUSLY / 2 for one in counted], counted, 0.0))
 
 
 def _bonus(named: Sequence[Sequence[int]], tools: int) -> Scores:

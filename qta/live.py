@@ -79,6 +79,11 @@ class LiveCatalogue:
             self._look()
         return self._overlay
 
+    def toolset(self) -> Toolset:
+        """Return the tools as they are now, all in memory."""
+        now = self.now
+        return Toolset(now.tools[int(at)] for at in np.flatnonzero(now.alive))
+
     def put(self, tools: Sequence[Tool]) -> Written:
         """Add or replace tools; only those whose text has changed are embedded.
 

@@ -81,6 +81,33 @@ class Selector:
             self._known[key] = self._mask(wanted, granted)
         return self._known[key]
 
+    def permitted(self, tool_ids: Sequence[str], wanted: Filter, granted: frozenset[str] | None) -> list[str]:
+        """Return those of the ids that there are, in a granted namespace and not excluded, whatever else is wanted."""
+        allowed = self.allowed(Filter(exclude=wanted.exclude), granted)
+        places = [(tool_id, self.now.position(tool_id)) for tool_id in dict.fromkeys(tool_ids)]
+        return [tool_id for tool_id, at in places if at is not None and allowed[at]]
+
+    def unknown(self, wanted: Filter, granted: frozenset[str] | None) -> list[str]:
+        """Return what a filter names that no tool has of those that are granted, such as `tag 'x'`.
+
+        What is not granted is as unknown as what there is not.
+        """
+        seen = self.allowed(ALL, granted)
+        named = [("tags", "tag", wanted.tags), ("sources", "source", wanted.sources)]
+        named.append(("namespaces", "namespace", wanted.namespaces or ()))
+        found = [
+            f"{word} {value!r}"
+            for facet, word, values in named
+            for value in values
+            if not self._has(seen, facet, value)
+        ]
+        ids = [*(wanted.include or ()), *wanted.exclude]
+        known = set(self.permitted(ids, ALL, granted))
+        return [*found, *(f"tool {tool_id!r}" for tool_id in dict.fromkeys(ids) if tool_id not in known)]
+
+    def _has(self, seen: Mask, facet: str, value: str) -> bool:
+        return any(seen[getattr(facets, facet).get(value, _NOWHERE)].any() for facets in (self.base, self._added))
+
     def _mask(self, wanted: Filter, granted: frozenset[str] | None) -> Mask:
         mask = self.now.alive.copy()
         if granted is not None:

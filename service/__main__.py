@@ -22,6 +22,7 @@ def main(**options: Any) -> None:
 
     Options not given are read from the environment: QTA_INDEX, QTA_HOST, QTA_PORT, QTA_WORKERS, QTA_REWRITER and so on.
     """
+    from qta.budget import TokenCounter
     from qta.encoder import Encoder
     from qta.index import load_index
     from service.config import Settings
@@ -30,6 +31,7 @@ def main(**options: Any) -> None:
     settings = Settings.from_environment(**options)
     if choice := settings.rewriter_choice():
         choice.open()  # so that a bad one is refused here
+    TokenCounter(settings.budget_tokenizer)
     tools = len(load_index(settings.index, Encoder()).ids)  # so that a bad index is refused here, once
     listener = listen(settings)
     name, number = listener.getsockname()[:2]

@@ -19,6 +19,8 @@ class Settings(BaseModel):
     Attributes:
         rewriter: `off`, or what `RewriterChoice.where` says; `rewriter_model` and `rewriter_key` are an endpoint's.
         rewrite_timeout: seconds that a request waits for its rewrite before it is ranked as it is.
+        feedback: whether requests are kept so that there can be feedback on them, see `qta.feedback`.
+        budget_tokenizer: a tokenizer.json that counts token budgets; the bundled one when not given.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -32,6 +34,8 @@ class Settings(BaseModel):
     rewriter_model: str = ""
     rewriter_key: str | None = None
     rewrite_timeout: Annotated[float, Field(gt=0)] = 1.0
+    feedback: bool = True
+    budget_tokenizer: Path | None = None
 
     def rewriter_choice(self) -> RewriterChoice | None:
         """Return the rewriter that is wanted, if any."""

@@ -22,6 +22,8 @@ def train() -> None:
 @click.argument("dataset", required=False)
 @click.option("--tools", help="A catalogue of your own, in any format of `qta index`.")
 @click.option("--queries", help="Its annotated requests: JSON Lines with id, query and tools.")
+@click.option("--from-feedback", is_flag=True, help="Learn from what was fed back to the service of --index.")
+@click.option("--index", "folder", type=_folder, help="The index folder with that feedback.")
 @click.option(
     "--split", default="train", show_default=True, help="Of the dataset, or what `split` says in your requests."
 )
@@ -34,6 +36,8 @@ def dpo(
     dataset: str | None,
     tools: str | None,
     queries: str | None,
+    from_feedback: bool,
+    folder: Path | None,
     split: str,
     examples: int | None,
     base: str | None,
@@ -41,7 +45,7 @@ def dpo(
     seed: int | None,
     out: Path,
 ) -> None:
-    """Align a rewriter with DPO on annotated requests of DATASET, or of a catalogue of your own.
+    """Align a rewriter with DPO on annotated requests of DATASET, of a catalogue of your own, or on feedback.
 
     It is installed in the folder only if requests that it has not seen are served no worse with it; the one that was
     there is kept, see `qta train restore`. Interrupted, it goes on where it was when it is started again.
@@ -53,7 +57,12 @@ def dpo(
     from qta.training.run import train_dpo
 
     settings = load_settings(config, base=base, seed=seed)
-    annotated = _first(_annotated(dataset, tools, queries, split), examples)
+    if from_feedback:
+        annotated = _first(_fed_back(folder, dataset or tools or queries), examples)
+    elif folder:
+        raise click.UsageError("--index is for --from-feedback; name a catalogue of your own with --tools")
+    else:
+        annotated = _first(_annotated(dataset, tools, queries, split), examples)
     with tqdm(total=None, desc="align", unit=" steps", delay=1, leave=False) as bar:
         outcome = train_dpo(annotated, settings, out, Encoder(), lambda line: (bar.update(), tqdm.write(line)))
     gate = outcome.verdict.to_json()
@@ -90,6 +99,18 @@ def _annotated(dataset: str | None, tools: str | None, queries: str | None, spli
     if dataset is not None:
         return load(dataset, split)
     return load_files(str(tools), str(queries), split if _given("split") else None)
+
+
+def _fed_back(folder: Path | None, other: str | None) -> "Benchmark":
+    from qta.encoder import Encoder
+    from qta.feedback import annotated_requests
+    from qta.live import LiveCatalogue
+
+    if other:
+        raise click.UsageError(f"--from-feedback learns from what was fed back, not from {other}; give one of them")
+    if folder is None:
+        raise click.UsageError("--from-feedback needs --index DIR, the index that was served")
+    return annotated_requests(folder, LiveCatalogue(folder, Encoder()).toolset())
 
 
 def _given(option: str) -> bool:

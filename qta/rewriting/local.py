@@ -105,9 +105,7 @@ class CausalGenerator:
         with torch.inference_mode():
             stop = [_Deadline(deadline)] if deadline is not None else None
             once = [_NoRepeats(decoding.no_repeat, batch["input_ids"].shape[1])] if decoding.no_repeat else None
-            ids = self.model.generate(
-                **batch, generation_config=config, stopping_criteria=stop, logits_processor=once
-            )
+            ids = self.model.generate(**batch, generation_config=config, stopping_criteria=stop, logits_processor=once)
         check_deadline(deadline)
         texts: list[str] = tokenizer.batch_decode(ids[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
         return texts

@@ -1,7 +1,11 @@
 """`POST /retrieve`: rank tools for a request, or for several."""
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, current_app, g, request
 
+from qta.asking import Form, Request
+from qta.budget import Budget
+from qta.conversation import request_of
+from service.problems import InvalidField, UnprocessableRequest
 from service.respond import engine, json_response, require_json
 from service.schemas import RetrieveRequest
 
@@ -19,7 +23,31 @@ def retrieve() -> Response:
     """
     require_json()
     asked = RetrieveRequest.parse(request.get_data())
-    if asked.query is not None:
-        return json_response(engine().retrieve(asked.query, asked.k, asked.rewrite).to_json())
-    answers = [engine().retrieve(query, asked.k, asked.rewrite).to_json() for query in asked.queries or ()]
-    return json_response({"results": answers})
+    if asked.queries is not None:
+        return json_response(
+            {"results": [engine().answer(_request(query, asked)).to_json() for query in asked.queries]}
+        )
+    return json_response(engine().answer(_request(asked.query or _said(asked), asked)).to_json())
+
+
+def _said(asked: RetrieveRequest) -> str:
+    said = request_of([message.model_dump() for message in asked.messages or ()])
+    if said is None:
+        raise UnprocessableRequest([InvalidField("messages", "no message of the role 'user' has a text")])
+    return said
+
+
+def _request(query: str, asked: RetrieveRequest) -> Request:
+    budget = asked.token_budget
+    return Request(
+        query=query,
+        k=asked.size,
+        rewrite=asked.rewrite,
+        wanted=asked.filter.filter(),
+        granted=g.get("granted"),
+        always=tuple(asked.always),
+        explain=asked.explain,
+        form=Form(asked.format, asked.detail, asked.call_id),
+        budget=None if budget is None else Budget(budget, current_app.extensions["token_counter"]),
+        keep=current_app.extensions["feedback"],
+    )

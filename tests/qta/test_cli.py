@@ -216,7 +216,7 @@ def test_a_report_may_go_into_a_new_folder(cli: Command, tools: Path, tmp_path: 
 
 
 def test_version_and_help(cli: Command) -> None:
-    assert "Commands:\n  eval " in cli().out
+    assert "Commands:\n  calibrate " in cli().out
     assert cli("--version").out == f"qta, version {package.__version__}\n"
     for command in ("index", "retrieve", "rewrite", "eval", "train"):
         assert cli(command, "--help").out.startswith(f"Usage: qta {command}")
@@ -243,8 +243,8 @@ def test_serve_shows_the_help_of_the_service(qta: Command) -> None:
         (["eval", "sample", "--measure", "Beauty@5"], "Beauty"),
         (["eval", "mtrb/restbench", "--split", "validation"], "has no split 'validation'"),
         (["retrieve", " ", "--index", "{tmp}"], "the request is empty"),
-        (["retrieve", "x", "--index", "{tmp}", "-k", "0"], "0 is not in the range 1<=x<=100"),
-        (["retrieve", "x", "--index", "{tmp}", "-k", "many"], "not a valid integer"),
+        (["retrieve", "x", "--index", "{tmp}", "-k", "0"], "neither 1 to 100 nor 'auto'"),
+        (["retrieve", "x", "--index", "{tmp}", "-k", "many"], "neither 1 to 100 nor 'auto'"),
         (["eval"], "name datasets"),
         (["eval", "mtrb/nothing"], "unknown dataset 'mtrb/nothing'; known: mtrb/restbench"),
         (["eval", "sample", "--split", "exam"], "sample has no split 'exam'"),

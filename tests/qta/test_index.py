@@ -201,13 +201,3 @@ def test_vectors_of_a_damaged_index_are_not_reused(tmp_path: Path) -> None:
     encoder.embedded.clear()
     build_index(tools(5), tmp_path / "index", encoder)
     assert len(encoder.embedded) == 5
-
-
-import sys
-from pathlib import Path
-from mtrb.formats import read_tools
-from mtrb.types import Toolset
-from qta.encoder import Encoder
-from qta.index import build_index
-build_index(Toolset(read_tools([sys.argv[1]])), Path(sys.argv[2]), Encoder())
-"""

@@ -22,6 +22,14 @@ from qta.index import build_index, load_index, read_manifest
 from tests.qta.test_index import ROOT, CountingEncoder, tools
 
 BUILD = """
+import sys
+from pathlib import Path
+from mtrb.formats import read_tools
+from mtrb.types import Toolset
+from qta.encoder import Encoder
+from qta.index import build_index
+build_index(Toolset(read_tools([sys.argv[1]])), Path(sys.argv[2]), Encoder())
+"""
 
 
 def start_build(catalogue: Path, folder: Path) -> "subprocess.Popen[bytes]":

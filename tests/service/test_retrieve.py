@@ -17,7 +17,7 @@ def test_the_answer(server: Server) -> None:
     assert reply.status == 200
     assert reply.headers["Content-Type"] == "application/json"
     answer = reply.json
-    assert list(answer) == ["tools", "query", "rewritten_query", "k", "index", "timing_ms", "degraded"]
+    assert list(answer) == ["tools", "query", "rewritten_query", "k", "request_id", "index", "timing_ms", "degraded"]
     assert (answer["query"], answer["k"], answer["rewritten_query"], answer["degraded"]) == (
         "refund order 8841",
         3,
@@ -46,7 +46,7 @@ def test_several_queries_are_answered_as_one_by_one(server: Server) -> None:
     assert list(batch) == ["results"]
     single = [server.ask("/retrieve", {"query": text, "k": 4}).json for text in texts]
     for answer in [*batch["results"], *single]:
-        del answer["timing_ms"]
+        del answer["timing_ms"], answer["request_id"]
     assert batch["results"] == single
 
 

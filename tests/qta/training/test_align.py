@@ -11,6 +11,7 @@ from mtrb.errors import ArtefactError, InputError
 from mtrb.types import Benchmark, Query, Tool, Toolset
 from qta.encoder import Encoder
 from qta.engine import Engine
+from qta.feedback import FeedbackStore
 from qta.index import build_index
 from qta.live import LiveCatalogue
 from qta.rewriting import open_rewriter
@@ -256,3 +257,24 @@ def test_the_command_line(base: str, tmp_path: Path, cli: Callable[..., Any]) ->
     (tmp_path / "queries.jsonl").write_text("")
     assert cli("train", "dpo", *own, "--base", base, "--out", tmp_path / "r").status == 2
     assert cli("train", "restore", tmp_path / "empty").status == 2
+
+
+def test_what_was_fed_back_is_learnt_from(base: str, tmp_path: Path, cli: Callable[..., Any], encoder: Encoder) -> None:
+    index = tmp_path / "index"
+    build_index(TOOLS, index, encoder)
+    (tmp_path / "s.yaml").write_text(json.dumps({**SETTINGS, "pairs": {"margin": 0.0}, "rounds": 1}))
+    command = ("train", "dpo", "--from-feedback", "--index", index, "--base", base, "--config", tmp_path / "s.yaml")
+    nothing = cli(*command, "--out", tmp_path / "r")
+    assert nothing.status == 2
+    assert "no feedback that names a tool of the catalogue" in nothing.err
+    store = FeedbackStore(index)
+    for text, used in ASKED.items():
+        assert store.add(store.record(text), used)
+    done = cli(*command, "--out", tmp_path / "r")
+    assert "rewriter accepted" in done.out or "rewriter rejected" in done.out
+    [build] = [path.parent for path in (tmp_path / "r").glob("*/rewriter.json")]
+    assert RewriterManifest.read(build).trained_on["dataset"] == "feedback/all"
+    for wrong in (("sample",), ("--tools", "x", "--queries", "y")):
+        assert "give one of them" in cli(*command, *wrong, "--out", tmp_path / "r").err
+    assert "needs --index" in cli("train", "dpo", "--from-feedback", "--out", tmp_path / "r").err
+    assert "is for --from-feedback" in cli("train", "dpo", "sample", "--index", index, "--out", tmp_path / "r").err

@@ -1,0 +1,167 @@
+"""Calibrations of `qta.conformal` as files: made from annotated requests, read, and noticed when they change."""
+
+import json
+import logging
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from mtrb.benchmarks.public import NAMES
+from mtrb.errors import ArtefactError
+from mtrb.files import replace_text
+from mtrb.types import Benchmark, ScoredTool
+from qta.conformal import DEPTH, Calibration, Observed, flagged
+from qta.encoder import WEIGHTS, Encoder
+from qta.hybrid import HybridRetriever, Trace
+from qta.live import LiveCatalogue
+
+FILE = "calibration.json"
+
+_STRANGERS = 100  # requests of other sets that each set is asked, to see how many are told apart
+
+logger = logging.getLogger(__name__)
+
+
+def observe(retriever: HybridRetriever, annotated: Benchmark, allowed: NDArray[np.bool_]) -> list[Observed]:
+    """Rank for annotated requests, as the service does without a rewriter."""
+    places = {tool_id: at for at, tool_id in enumerate(retriever.index.ids) if allowed[at]}
+    observed = []
+    for query in annotated.queries:
+        golden = annotated.qrels[query.query_id]
+        reading, trace = retriever.reader.read(query.text), Trace()
+        ranking = retriever.rank(reading, DEPTH, allowed, trace)
+        without = allowed.copy()
+        without[[places[tool_id] for tool_id in golden]] = False
+        cosines = retriever.index.dense.search(reading.vector, 1, without)[1]
+        nearest = trace.nearest if reading.understood else None
+        others = float(cosines[0]) if reading.understood and len(cosines) else None
+        observed.append(Observed([one.score for one in ranking], _last(ranking, golden), nearest, others))
+    return observed
+
+
+def _last(ranking: Sequence[ScoredTool], golden: Iterable[str]) -> int:
+    ranks = {scored.tool_id: rank for rank, scored in enumerate(ranking, start=1)}
+    return max(ranks.get(tool_id, DEPTH + 1) for tool_id in golden)
+
+
+def calibrate_catalogue(
+    catalogue: LiveCatalogue, encoder: Encoder, annotated: Benchmark, coverage: float
+) -> Calibration:
+    """Calibrate on annotated requests to a living catalogue.
+
+    Raises:
+        InputError: they are too few, or too many of them are not answered in any length.
+    """
+    now = catalogue.now
+    observed = observe(HybridRetriever(now, encoder), annotated, now.alive)
+    calibration = Calibration.of(observed, coverage, encoder.identity, {})
+    sizes = [calibration.size(one.scores) for one in observed]
+    about = {
+        "command": "qta calibrate",
+        "requests": len(observed),
+        "catalogue": {"tools": int(now.alive.sum()), "revision": now.revision},
+        "tools_in_an_answer": {
+            "mean": round(statistics.mean(sizes), 1),
+            "median": statistics.median(sizes),
+            "most": max(sizes),
+        },
+    }
+    return calibration.model_copy(update={"about": about})
+
+
+def calibrate_public(coverage: float, names: Sequence[str] = NAMES) -> Calibration:
+    """Calibrate on the validation halves of public sets, all requests in one.
+
+    Raises:
+        AbsentDataError: they are not there.
+    """
+    from mtrb.benchmarks import load
+    from qta.index import build_in_memory
+
+    encoder, rng = Encoder(), np.random.default_rng(0)
+    sets = [load(f"public/{name}", "validation") for name in names]
+    observed: list[Observed] = []
+    strange: list[float | None] = []
+    for annotated in sets:
+        retriever = HybridRetriever(build_in_memory(annotated.toolset, encoder), encoder)
+        observed += observe(retriever, annotated, np.ones(len(annotated.toolset), np.bool_))
+        others = [query.text for other in sets if other is not annotated for query in other.queries]
+        for at in rng.choice(len(others), min(_STRANGERS, len(others)), replace=False):
+            vector = retriever.reader.read(others[at]).vector
+            strange.append(float(retriever.index.dense.search(vector, 1)[1][0]))
+    calibration = Calibration.of(observed, coverage, encoder.identity, {})
+    about = {
+        "command": "python -m qta.conformal",
+        "sets": [f"{annotated.dataset_id}/{annotated.split}" for annotated in sets],
+        "requests": len(observed),
+        "said_to_fit_no_tool": {
+            "annotated requests": flagged(calibration, [one.nearest for one in observed]),
+            "requests of other sets": flagged(calibration, strange),
+            "annotated requests, golden tools removed": flagged(calibration, [one.others for one in observed]),
+        },
+    }
+    return calibration.model_copy(update={"about": about})
+
+
+@dataclass
+class Calibrations:
+    """The calibration of an index folder, its own or else the shipped one; a new one is noticed.
+
+    Raises:
+        ArtefactError: it is damaged, or was made with another encoder.
+    """
+
+    folder: Path | None
+    encoder: str
+
+    def __post_init__(self) -> None:
+        self._stamp = self._seen()
+        self._now = read_calibration(self._path, self.encoder)
+
+    @property
+    def _path(self) -> Path:
+        own = self.folder / FILE if self.folder else None
+        return own if own and own.exists() else WEIGHTS / FILE
+
+    def _seen(self) -> tuple[Path, int]:
+        return self._path, self._path.stat().st_mtime_ns
+
+    @property
+    def now(self) -> Calibration:
+        """Return it; where a new one is damaged, the one before."""
+        if (seen := self._seen()) != self._stamp:
+            self._stamp = seen
+            try:
+                self._now = read_calibration(self._path, self.encoder)
+            except ArtefactError as error:
+                logger.error("%s; the one before is used", error)
+        return self._now
+
+
+def read_calibration(path: Path, encoder: str) -> Calibration:
+    """Read a calibration.
+
+    Raises:
+        ArtefactError: it is damaged, or was made with another encoder.
+    """
+    try:
+        calibration = Calibration.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is damaged"
+        raise ArtefactError(f"{path}: no calibration: {reason}; make it again with `qta calibrate`") from None
+    if calibration.encoder != encoder:
+        raise ArtefactError(
+            f"{path}: made with the encoder {calibration.encoder}, and this one is {encoder}; run `qta calibrate` again"
+        )
+    return calibration
+
+
+def write_calibration(path: Path, calibration: Calibration) -> None:
+    """Write a calibration, whole or not at all."""
+    content = json.dumps(calibration.model_dump(), separators=(",", ":")).replace('"about"', '\n"about"')
+    replace_text(path, content + "\n")

@@ -1,0 +1,44 @@
+"""`qta calibrate`: how many tools are enough, from your own annotated requests."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.option(
+    "--index",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    help="Folder that `qta index` made.",
+)
+@click.option("--queries", required=True, help="Annotated requests: JSON Lines with query and tools.")
+@click.option(
+    "--coverage",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.9,
+    show_default=True,
+    help="The probability with which an answer of `-k auto` is to hold every tool that is needed.",
+)
+def calibrate(folder: Path, queries: str, coverage: float) -> None:
+    """Calibrate `-k auto` on your own annotated requests, for answers from this index.
+
+    It is used from the next request on, also by a service that runs. The requests must be like those that will come,
+    and not those that the index or a rewriter has learnt from.
+    """
+    from mtrb.benchmarks.files import make_benchmark, read_queries
+    from qta.calibration import FILE, calibrate_catalogue, write_calibration
+    from qta.encoder import Encoder
+    from qta.live import LiveCatalogue
+
+    encoder = Encoder()
+    catalogue = LiveCatalogue(folder, encoder)
+    annotated = make_benchmark(Path(queries).name, "all", catalogue.toolset(), read_queries(Path(queries)))
+    calibration = calibrate_catalogue(catalogue, encoder, annotated, coverage)
+    write_calibration(folder / FILE, calibration)
+    sizes = calibration.about["tools_in_an_answer"]
+    click.echo(
+        f"{len(annotated.queries)} requests: answers of `-k auto` hold every tool with a probability of {coverage}; "
+        f"{sizes['mean']} tools in the mean, {sizes['median']} in the median, {sizes['most']} at most"
+    )

@@ -43,8 +43,11 @@ def align(
     settings: AlignSettings,
     folder: Path,
     report: Report = lambda _: None,
+    require: bool = True,
 ) -> Policy:
     """Return the rewriter after all rounds; each round's adapter, pairs and log are in the folder.
+
+    Without `require` a rewriter for whose examples all candidates are as good stays as it was.
 
     Raises:
         InputError: the base cannot be trained, or no request gives a preference pair.
@@ -55,7 +58,7 @@ def align(
     for number in range(done + 1, settings.rounds + 1):
         candidates = sample(policy.generator(), examples, frozen, settings, number)
         pairs = [pair for one in candidates for pair in build_pairs(one, settings.pairs.most, settings.pairs.margin)]
-        if number == 1:
+        if number == 1 and require:
             require_pairs(candidates, pairs, settings.pairs.margin)
         log = policy.prefer(pairs, settings.dpo, settings.seed + number) if pairs else []
         statistics = summarise(candidates, pairs)

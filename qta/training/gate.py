@@ -74,7 +74,7 @@ def cross_fit(
     for name, (half, other) in {"even": (0, 1), "odd": (1, 0)}.items():
         taught, asked = (examples.part(range(start, len(examples), 2)) for start in (half, other))
         report(f"gate: aligned on {len(taught)} examples, asked the other {len(asked)}")
-        policy = align(base, taught, frozen, settings, folder / name, report)
+        policy = align(base, taught, frozen, settings, folder / name, report, require=False)
         texts = rewrite(policy.generator(), asked.queries, frozen, prompt, settings.candidates.max_new_tokens)
         rewrites |= {query.query_id: text for query, text in zip(asked.queries, texts, strict=True)}
     return rewrites

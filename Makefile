@@ -20,11 +20,16 @@ QTA := $(PY) -m qta
 
 MTRB := mtrb/restbench mtrb/metatool mtrb/toolbench mtrb/toolbench-standin sample
 PUBLIC := $(addprefix public/,api-bank tooltalk toolalpaca seal-tools bfcl nestful toolselect mcpm-registry)
-SYSTEMS := $(addprefix --system ,random bm25-paper minilm bm25 dense dense-float32 hybrid completed clauses)
-TAUGHT := $(addprefix --system ,constant-suffix usage-prior qta-no-rewrite)
+SYSTEMS := $(addprefix --system ,random bm25-paper minilm bm25 dense dense-float32 hybrid completed clauses rewritten)
+TAUGHT := $(addprefix --system ,constant-suffix usage-prior minilm-ft qta-no-rewrite)
+ALIGNED := $(if $(wildcard rewriters),$(addprefix --system ,qta-paper qta-paper+raw qta))
+SUBSET ?= restbench
+SPLIT ?= $(if $(filter metatool,$(SUBSET)),train-1,train)
+OUT ?= rewriter
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve index test lint format eval choices bench bench-servers encoder lock clean
+.PHONY: help install serve index test lint format eval choices bench bench-servers bench-changes bench-overload \
+  bench-peers bench-rewriter train-dpo rewriters rewriter encoder lock clean
 
 help:           ## Show this help
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -51,7 +56,7 @@ format: $(FULL_ENV) ## Format the code
 	$(PY) -m ruff format .
 
 eval: $(FULL_ENV) ## Measure all systems on MTRB, the sample and the public test halves, into RESULTS
-	$(QTA) eval $(MTRB) $(SYSTEMS) $(TAUGHT) --json $(RESULTS)/eval.json --markdown $(RESULTS)/eval.md \
+	$(QTA) eval $(MTRB) $(SYSTEMS) $(TAUGHT) $(ALIGNED) --json $(RESULTS)/eval.json --markdown $(RESULTS)/eval.md \
 	  --plot $(RESULTS)/sufficiency.png
 	$(QTA) eval $(PUBLIC) $(SYSTEMS) --mean --baseline minilm --json $(RESULTS)/public.json \
 	  --markdown $(RESULTS)/public.md
@@ -64,6 +69,19 @@ bench: $(FULL_ENV) ## Measure index time, latency, throughput and memory over al
 
 bench-servers: $(FULL_ENV) ## Compare HTTP servers under load and under slow clients, into RESULTS
 	$(PY) -m benchmarks.servers --out $(RESULTS)
+
+train-dpo: $(FULL_ENV) ## Align a rewriter with N examples of SUBSET on top of BASE, into OUT
+	$(QTA) train dpo $(if $(filter sample,$(SUBSET)),sample,mtrb/$(SUBSET)) --split $(SPLIT) --out $(OUT) \
+	  $(if $(BASE),--base $(BASE)) $(if $(N),--examples $(N))
+
+rewriters: $(FULL_ENV) ## Align the rewriters that `make eval` measures, several hours on a CPU
+	$(PY) -m benchmarks.rewriters
+
+bench-rewriter: $(FULL_ENV) ## Measure how long a rewrite takes, beside transformers, into RESULTS
+	$(PY) -m benchmarks.rewriter --out $(RESULTS)
+
+rewriter: $(FULL_ENV) ## Make the served rewriter file again from its trained layers
+	$(PY) -m qta.export.rewriter --out qta/weights
 
 encoder: $(FULL_ENV) ## Make the encoder file again from the trained layers and the published weights
 	$(PY) -m qta.export.encoder --out qta/weights

@@ -15,8 +15,9 @@ from tqdm import tqdm
 from mtrb.benchmarks import load_examples
 from mtrb.types import Benchmark
 from qta.encoder import Encoder
-from qta.rewriting.manifest import CURRENT
+from qta.taught import NOTHING_TO_LEARN
 from qta.training.config import AlignSettings, load_settings
+from qta.training.preferences import NoPairsError
 from qta.training.run import train_dpo, train_paper
 
 DATASETS = ("mtrb/restbench", "mtrb/metatool", "mtrb/toolbench-standin", "sample")
@@ -45,13 +46,16 @@ def main(out: Path, seeds: int, kind: tuple[str, ...]) -> None:
     todo = [(one, *job) for one in kind for job in jobs(seeds)]
     for one, annotated, seed in tqdm(todo, desc="rewriters"):
         folder = out / one / annotated.dataset_id / annotated.split / f"seed-{seed}"
-        if any(folder.glob("*/rewriter.json")) or (folder / CURRENT).exists():
+        if any(folder.glob("*/rewriter.json")) or (folder / NOTHING_TO_LEARN).exists():
             continue
         tqdm.write(f"{folder}")
-        if one == "qta":
-            train_dpo(annotated, settings(seed, "nearest"), folder, encoder, tqdm.write)
-        else:
-            train_paper(annotated, settings(seed, "sampled"), folder, tqdm.write)
+        try:
+            if one == "qta":
+                train_dpo(annotated, settings(seed, "nearest"), folder, encoder, tqdm.write)
+            else:
+                train_paper(annotated, settings(seed, "sampled"), folder, tqdm.write)
+        except NoPairsError as error:
+            (folder / NOTHING_TO_LEARN).write_text(f"{error}\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ from qta.workbench import Workbench
 Value = TypeVar("Value")
 
 _DEPTH = 1000  # how deep golden tools are looked for where a weight is chosen
+NOTHING_TO_LEARN = "nothing-to-learn.txt"
+"""In the place of a rewriter: the examples gave no preference pair."""
 _SUFFIXES = (0, 1, 2, 3)
 
 
@@ -105,6 +107,9 @@ def rewriting(bench: Workbench, examples: Examples) -> list[Taught]:
 
     found = []
     for build in trained(bench, "qta", examples):
+        if build.name == NOTHING_TO_LEARN:
+            found += no_rewrite(bench, examples)
+            continue
         gate = RewriterManifest.read(build).gate
         accepted = gate["verdict"] != "rejected"
         choice = choose_recipe(bench, examples, gate["rewrites"] if accepted else None)
@@ -146,7 +151,7 @@ class PaperRewriting:
 
 
 def trained(bench: Workbench, kind: str, examples: Examples) -> list[Path]:
-    """Return the rewriters that were aligned with these examples, one for each seed.
+    """Return the rewriters that were aligned with these examples, or why there is none, one for each seed.
 
     Raises:
         AbsentDataError: there is none.
@@ -154,7 +159,8 @@ def trained(bench: Workbench, kind: str, examples: Examples) -> list[Path]:
     from qta.rewriting.manifest import last_build
 
     folder = bench.rewriters / kind / examples.source
-    builds = [last_build(path) for path in sorted(folder.glob("seed-*"))]
+    seeds = sorted(folder.glob("seed-*"))
+    builds = [path / NOTHING_TO_LEARN if (path / NOTHING_TO_LEARN).exists() else last_build(path) for path in seeds]
     if not builds:
         raise AbsentDataError(f"{folder}: no rewriter aligned with these examples; `make rewriters` trains them")
     return builds

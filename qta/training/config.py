@@ -34,8 +34,8 @@ class PromptSettings(_Settings):
 class CandidateSettings(_Settings):
     """How rewrites are sampled."""
 
-    samples: Positive = 32
-    temperature: Rate = 1.0
+    samples: Positive = 64
+    temperature: Rate = 1.4
     top_k: Annotated[int, Field(ge=0)] = 50
     max_new_tokens: Positive = 64
     no_repeat: Annotated[int, Field(ge=0)] = 6
@@ -45,7 +45,7 @@ class PairSettings(_Settings):
     """How candidates become pairs: at most so many a query and round, that differ by at least the margin."""
 
     ranking: Literal["golden-index", "log-rank", "sufficiency-first"] = "log-rank"
-    most: Positive = 8
+    most: Positive = 12
     margin: Annotated[float, Field(ge=0)] = 0.15
 
 
@@ -75,7 +75,7 @@ class AlignSettings(_Settings):
     prompt: PromptSettings = PromptSettings()
     candidates: CandidateSettings = CandidateSettings()
     pairs: PairSettings = PairSettings()
-    rounds: Positive = 4
+    rounds: Positive = 10
     lora: LoraSettings = LoraSettings()
     dpo: DPOSettings = DPOSettings()
     seed: int = 0

@@ -134,15 +134,19 @@ def summarise(candidates: Sequence[Candidates], pairs: Sequence[PreferencePair])
     }
 
 
+class NoPairsError(InputError):
+    """All rewrites of all requests serve them alike, so that there is nothing to learn."""
+
+
 def require_pairs(candidates: Sequence[Candidates], pairs: Sequence[PreferencePair], margin: float) -> None:
     """Refuse to train on nothing.
 
     Raises:
-        InputError: no request has two rewrites that differ by the margin.
+        NoPairsError: no request has two rewrites that differ by the margin.
     """
     if not pairs:
         distinct = sum(len(one.ranked) for one in candidates)
-        raise InputError(
+        raise NoPairsError(
             f"no preference pair: the {distinct} rewrites of {len(candidates)} requests all score within {margin} of "
             "each other; sample more or at a higher temperature, lower the margin, or check the golden tools"
         )

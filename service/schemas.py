@@ -1,8 +1,17 @@
 """Requests as the service accepts them; everything else is refused with the field's name."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from werkzeug.exceptions import BadRequest
 
 from service.problems import InvalidField, UnprocessableRequest
@@ -12,13 +21,36 @@ MAX_QUERIES = 100
 MAX_BATCH_CHARACTERS = 100_000
 MAX_BATCH_TOOLS = 2_000
 
-QueryText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_QUERY_CHARACTERS)]
+
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WHOLE = BeforeValidator(_whole)
+"""Put behind the limits of a whole number: to JSON, 5.0 is one, and the same as 5."""
+
+QueryText = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_QUERY_CHARACTERS),
+    Field(json_schema_extra={"pattern": r"[^\s\u0085]"}),  # what stripping and a length of one come to
+]
+
+
+def exactly_one_of(*names: str) -> dict[str, Any]:
+    """Return the JSON Schema that says that one of some fields is given; the others are absent or null."""
+    given, absent = {"not": {"type": "null"}}, {"type": "null"}
+    return {
+        "oneOf": [
+            {"required": [name], "properties": {other: given if other == name else absent for other in names}}
+            for name in names
+        ]
+    }
 
 
 class Body(BaseModel):
     """A JSON body of a request."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
 
     @classmethod
     def parse(cls, body: bytes) -> Self:
@@ -45,10 +77,17 @@ class Body(BaseModel):
 class RetrieveRequest(Body):
     """The body of `POST /retrieve`: one `query`, or several `queries` answered alike."""
 
+    model_config = ConfigDict(json_schema_extra=exactly_one_of("query", "queries"))
+
     query: QueryText | None = None
+    """What is to be done, as the user says it."""
     queries: Annotated[list[QueryText], Field(min_length=1, max_length=MAX_QUERIES)] | None = None
-    k: Annotated[int, Field(ge=1, le=100)] = 5
+    """Several requests; they may ask for 2,000 tools (queries x k) and hold 100,000 characters in all."""
+    k: Annotated[int, Field(ge=1, le=100), WHOLE] = 5
+    """How many tools."""
     rewrite: Literal["auto", "off", "always"] = "auto"
+    """Whether a rewriter, where one is installed, puts the request into the catalogue's words; `auto` leaves alone
+    what names its tool."""
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:

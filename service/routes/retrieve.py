@@ -2,6 +2,8 @@
 
 from flask import Blueprint, Response, request
 
+from service.answers import RetrieveAnswer, RetrieveAnswers
+from service.openapi import operation
 from service.respond import engine, json_response, require_json
 from service.schemas import RetrieveRequest
 
@@ -9,6 +11,7 @@ blueprint = Blueprint("retrieve", __name__)
 
 
 @blueprint.post("/retrieve")
+@operation(RetrieveAnswer | RetrieveAnswers, body=RetrieveRequest)
 def retrieve() -> Response:
     """Rank tools for a request, or for several.
 

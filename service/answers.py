@@ -1,0 +1,102 @@
+"""Answers as the service gives them, for its OpenAPI document; tests hold real answers against them.
+
+The routes do not build these: an engine's answer is JSON already, and checking it at every request would take longer
+than to rank.
+"""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Content(BaseModel):
+    """A JSON object of an answer; fields that are not named here do not occur."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
+
+
+class InvalidFieldEntry(Content):
+    """A field of a request and what is wrong with it."""
+
+    field: str
+    message: str
+
+
+class Problem(Content):
+    """Problem details (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    """What is wrong, and what to do."""
+    instance: str = ""
+    """The path that was asked."""
+    errors: list[InvalidFieldEntry] = []
+    """The fields that are wrong, where some are."""
+
+
+class Health(Content):
+    """The process answers."""
+
+    status: Literal["ok"]
+
+
+class IndexAbout(Content):
+    """What identifies the catalogue that was searched."""
+
+    tools: int
+    search: str
+    """How vectors are searched: `flat` compares all, others look at the nearest only."""
+    revision: int
+    """Grows with every change of the catalogue."""
+    fingerprint: str = ""
+    created: str = ""
+    encoder: str = ""
+
+
+class Ready(Content):
+    """Requests can be answered."""
+
+    status: Literal["ready"]
+    index: IndexAbout
+
+
+class RankedTool(Content):
+    """A tool and its place."""
+
+    tool_id: str
+    name: str
+    description: str
+    parameters: dict[str, Any]
+    """JSON Schema of the tool's arguments."""
+    score: float
+    """Comparable within one answer only."""
+    rank: int
+
+
+class Degradation(Content):
+    """Something that did not go as asked."""
+
+    reason: str
+    detail: str
+
+
+class RetrieveAnswer(Content):
+    """The tools for a request, best first."""
+
+    tools: list[RankedTool]
+    query: str
+    rewritten_query: str | None
+    """The steps that the rewriter made of the request, where it did."""
+    k: int
+    index: IndexAbout
+    timing_ms: dict[str, float]
+    """Milliseconds by stage."""
+    degraded: list[Degradation]
+
+
+class RetrieveAnswers(Content):
+    """The answers to several requests, in their order."""
+
+    results: list[RetrieveAnswer]

@@ -100,3 +100,32 @@ class RetrieveAnswers(Content):
     """The answers to several requests, in their order."""
 
     results: list[RetrieveAnswer]
+
+
+class JsonRpcMessage(BaseModel):
+    """A request or notification of MCP; the protocol says what it may hold."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    jsonrpc: Literal["2.0"]
+    method: str
+    id: Any = None
+    """A number or text that the answer is to name; a message without it is a notification and gets none."""
+    params: dict[str, Any] | None = None
+
+
+class JsonRpcError(Content):
+    """Why there is no result."""
+
+    code: int
+    message: str
+    data: Any = None
+
+
+class JsonRpcAnswer(Content):
+    """The result of a request of MCP, or its error."""
+
+    jsonrpc: Literal["2.0"]
+    id: int | str | None = None
+    result: dict[str, Any] = {}
+    error: JsonRpcError | None = None

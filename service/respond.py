@@ -30,6 +30,11 @@ def engine() -> Engine:
     return found
 
 
+def granted() -> frozenset[str] | None:
+    """Return the namespaces whose tools the caller may see; None is all."""
+    return None
+
+
 def json_response(content: Any, status: int = 200) -> Response:
     """Return content as JSON."""
     return Response(orjson.dumps(content), status, content_type="application/json")

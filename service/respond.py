@@ -3,7 +3,7 @@
 from typing import Any
 
 import orjson
-from flask import Response, current_app, request
+from flask import Response, current_app, g, request
 from werkzeug.exceptions import ServiceUnavailable, UnsupportedMediaType
 
 from qta.engine import Engine
@@ -31,8 +31,9 @@ def engine() -> Engine:
 
 
 def granted() -> frozenset[str] | None:
-    """Return the namespaces whose tools the caller may see; None is all."""
-    return None
+    """Return the namespaces whose tools the caller may see; None is all, also where nobody has said."""
+    namespaces: frozenset[str] | None = g.get("granted")
+    return namespaces
 
 
 def json_response(content: Any, status: int = 200) -> Response:

@@ -1,5 +1,6 @@
 """The OpenAPI document against the service: every route is in it, and what it promises is kept."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -35,9 +36,7 @@ def own_server(sample_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 def test_every_route_is_in_the_document_with_its_answers(routes: Flask) -> None:
     document = openapi(routes)
-    served = {
-        rule.rule.replace("<", "{").replace(">", "}").replace("{path:", "{") for rule in routes.url_map.iter_rules()
-    }
+    served = {re.sub(r"<(\w+:)?(\w+)>", r"{\2}", rule.rule) for rule in routes.url_map.iter_rules()}
     assert set(document["paths"]) == served
     for operations in document["paths"].values():
         for described in operations.values():

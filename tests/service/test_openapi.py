@@ -85,6 +85,11 @@ def test_real_answers_are_as_they_are_described(server: Server, case: str) -> No
     model.model_validate_json(server.ask(path, body).body)
 
 
+def test_a_whole_number_is_one_however_it_is_written(server: Server) -> None:
+    assert len(server.ask("/retrieve", {"query": "refund", "k": 2.0}).json["tools"]) == 2
+    assert server.ask("/retrieve", {"query": "refund", "k": 2.5}).json["errors"][0]["field"] == "k"
+
+
 def test_schemathesis_finds_no_request_that_breaks_a_promise(own_server: Server, tmp_path: Path) -> None:
     command = [str(Path(sys.executable).with_name("schemathesis")), "run", own_server.url + "/openapi.json"]
     options = ["--checks", "all", "--max-examples", "200", "--seed", "1", "--no-color"]

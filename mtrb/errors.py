@@ -21,5 +21,13 @@ class ArtefactError(QTAError):
     """Refuse an index or model folder that is damaged, half-written or made for something else."""
 
 
+class BusyError(ArtefactError):
+    """Say that another process holds what was to be changed; to try again helps."""
+
+
+class StorageError(ArtefactError):
+    """Say that the disk did not take a change: it is full, or cannot be written."""
+
+
 class MissingDependencyError(QTAError):
     """Name the optional package that a requested feature needs, and how to install it."""

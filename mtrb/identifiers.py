@@ -1,5 +1,6 @@
 """Identifiers: tool ids that are safe in files and URLs, and names as words."""
 
+import re
 from urllib.parse import quote
 
 import regex
@@ -25,6 +26,11 @@ def make_tool_id(source: str, name: str) -> str:
 def clean_tool_id(tool_id: str) -> str:
     """Encode what a given id may not hold and keep the rest, so that encoding twice changes nothing."""
     return quote(tool_id.strip(), safe=_SAFE + "%")
+
+
+def slug(title: str) -> str:
+    """Return a title as part of an id: `my-api` of `My API`."""
+    return re.sub(r"\W+", "-", title.lower()).strip("-")
 
 
 def split_identifier(name: str) -> list[str]:

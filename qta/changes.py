@@ -6,21 +6,34 @@ the revision it knows.
 
 import sqlite3
 import threading
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from mtrb.errors import ArtefactError
+from mtrb.errors import ArtefactError, BusyError, StorageError
 from mtrb.types import Tool
+from qta.completion import provided_things
+from qta.lexical import lexical_text
+from qta.tokens import tokenize
 
 FILE = "changes.db"
 
 _WAIT = 10.0  # seconds for another process's write
+_KINDS = {
+    sqlite3.SQLITE_BUSY: BusyError,
+    sqlite3.SQLITE_LOCKED: BusyError,
+    sqlite3.SQLITE_FULL: StorageError,
+    sqlite3.SQLITE_IOERR: StorageError,
+    sqlite3.SQLITE_READONLY: StorageError,
+    sqlite3.SQLITE_CANTOPEN: StorageError,
+}
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS changes (
     tool_id TEXT PRIMARY KEY, revision INTEGER NOT NULL, record BLOB, vector BLOB) WITHOUT ROWID;
@@ -39,6 +52,19 @@ class Change:
     tool: Tool | None
     vector: NDArray[np.float16] | None
 
+    @cached_property
+    def words(self) -> Counter[str]:
+        """Return how often each word of the lexical index stands in the tool's text.
+
+        A change is put on top of the index again whenever there is another one; what takes time there is done once.
+        """
+        return Counter(tokenize(lexical_text(self.tool))) if self.tool else Counter()
+
+    @cached_property
+    def things(self) -> frozenset[str]:
+        """Return the things whose ids the tool provides."""
+        return frozenset(provided_things(self.tool)) if self.tool else frozenset()
+
 
 class ChangeLog:
     """Append changes and read them back; safe to share between threads, and between processes by the file."""
@@ -47,7 +73,8 @@ class ChangeLog:
         """Open the log in an index folder, or begin one.
 
         Raises:
-            ArtefactError: the file is damaged or cannot be written.
+            ArtefactError: the file is damaged.
+            StorageError: it cannot be written.
         """
         self._path = folder / FILE
         self._local = threading.local()
@@ -138,7 +165,8 @@ def _said(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise ArtefactError(f"{path}: {error}; nothing was changed") from None
+        kind = _KINDS.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, ArtefactError)  # without the extended part
+        raise kind(f"{path}: {error}; nothing was changed") from None
 
 
 def last_revision(folder: Path) -> int:

@@ -10,6 +10,8 @@ from mtrb.errors import QTAError
 from qta import __version__
 from qta.commands.evaluate import evaluate
 from qta.commands.rewrite import rewrite
+from qta.commands.sync import sync
+from qta.commands.tools import tools
 from qta.commands.train import train
 
 _FORMATS = ("native", "openai", "anthropic", "mcp", "openapi")
@@ -117,7 +119,7 @@ def _hand_over(module: str, name: str, arguments: tuple[str, ...]) -> None:
     runpy.run_module(module, run_name="__main__")
 
 
-for command in (evaluate, rewrite, train):
+for command in (evaluate, rewrite, sync, tools, train):
     cli.add_command(command)
 
 

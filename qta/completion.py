@@ -5,7 +5,7 @@ never names the search. Which tool provides what is read from names, parameters 
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -60,9 +60,9 @@ class Providers:
         for position, tool in enumerate(tools):
             self.add(position, tool)
 
-    def add(self, position: int, tool: Tool) -> None:
-        """Note a tool."""
-        for thing in _provided_things(tool):
+    def add(self, position: int, tool: Tool, things: Collection[str] | None = None) -> None:
+        """Note a tool, and what it provides where that is known."""
+        for thing in provided_things(tool) if things is None else things:
             provider = Provider(position, _strength(tool), tool.source, tool.tags)
             self._by_thing.setdefault(thing, []).append(provider)
 
@@ -72,7 +72,7 @@ class Providers:
         One of the tool's own source (and, where tools are tagged, of one of its tags) is preferred; other sources
         count where its own has none.
         """
-        things = sorted(set(_needed_things(tool)) - set(_provided_things(tool)))
+        things = sorted(set(_needed_things(tool)) - set(provided_things(tool)))
         known = [self, *([more] if more else [])]
         found = ([one for providers in known for one in providers._by_thing.get(thing, ())] for thing in things)
         return [group for providers in found if (group := _nearest(tool, providers))]
@@ -107,7 +107,7 @@ def _strength(tool: Tool) -> int:
     return max((_LOOKUP.get(_singular(word), 0) for word in split_identifier(tool.name)), default=0)
 
 
-def _provided_things(tool: Tool) -> set[str]:
+def provided_things(tool: Tool) -> set[str]:
     """Return the things that a tool may look up: the words of its name, if one of them says that it looks up."""
     strength = _strength(tool)
     if not strength:

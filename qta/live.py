@@ -47,6 +47,7 @@ class LiveCatalogue:
         Raises:
             ArtefactError: there is none, it is damaged or does not fit, or its log cannot be opened.
         """
+        read_manifest(folder)  # before a log is begun in a folder that holds something else
         self.folder = folder
         self._encoder = encoder
         self._merge_at = merge_at
@@ -118,6 +119,13 @@ class LiveCatalogue:
             return False
         self._refresh()
         return True
+
+    def settle(self) -> None:
+        """Wait for the merge that this process has begun, or do one that is due: what a program does before it ends."""
+        if self._merging:
+            self._merging.join()
+        if len(self._changes) >= self._merge_at:
+            self._merge_quietly()
 
     def _seen(self) -> tuple[int, int]:
         """Return what changes when the log or the index does."""

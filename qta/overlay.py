@@ -7,7 +7,8 @@ and is masked, see `alive`.
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
+from itertools import chain, compress
 from typing import TypeVar, overload
 
 import numpy as np
@@ -18,10 +19,9 @@ from qta.changes import Change
 from qta.completion import Provider, Providers
 from qta.dense import DenseIndex
 from qta.index import ToolIndex
-from qta.lexical import LexicalIndex, lexical_text
+from qta.lexical import LexicalIndex
 from qta.names import NameIndex
 from qta.store import Columns
-from qta.tokens import tokenize
 
 Scores = NDArray[np.float32]
 Item = TypeVar("Item")
@@ -54,13 +54,13 @@ class Overlay:
                 alive[position] = False
         first, columns = len(base.ids), Columns.of(added)
         providers = Providers()
-        for position, tool in enumerate(added, start=first):
-            providers.add(position, tool)
+        for position, (tool, change) in enumerate(zip(added, put, strict=True), start=first):
+            providers.add(position, tool, change.things)
         return cls(
             base,
             columns,
             Joined(base.tools, added),
-            OverlayLexical(base.lexical, added),
+            OverlayLexical(base.lexical, [change.words for change in put]),
             OverlayDense(base.dense, vectors),
             OverlayProviders(base.providers, providers),
             OverlayNames(base.finder, NameIndex(columns.ids, columns.names), first),
@@ -72,6 +72,11 @@ class Overlay:
     def ids(self) -> Sequence[str]:
         """Return all ids by position, also of what is not alive."""
         return Joined(self.base.ids, self.added.ids) if self.added.ids else self.base.ids
+
+    @cached_property
+    def living(self) -> list[str]:
+        """Return the ids of the living tools in alphabetical order, which pages of a list go by."""
+        return sorted(compress(chain(self.base.ids, self.added.ids), self.alive.tolist()))
 
     @cached_property
     def positions(self) -> dict[str, int]:
@@ -119,10 +124,10 @@ class Joined(Sequence[Item]):
 class OverlayLexical:
     """Score put tools as if they had been in the index: by its formula and with its document frequencies."""
 
-    def __init__(self, base: LexicalIndex, tools: Sequence[Tool]) -> None:
+    def __init__(self, base: LexicalIndex, words: Sequence[Counter[str]]) -> None:
         self._base = base
-        self._counts = [_counts(lexical_text(tool)) for tool in tools]
-        self._norms = [base.norm(sum(counts.values())) for counts in self._counts]
+        self._counts = words
+        self._norms = [base.norm(counts.total()) for counts in words]
         self._own = Counter(token for counts in self._counts for token in counts)
 
     def scores(self, tokens: Sequence[str]) -> Scores:
@@ -133,11 +138,6 @@ class OverlayLexical:
             for counts, norm in zip(self._counts, self._norms, strict=True)
         ]
         return np.concatenate([self._base.scores(tokens), np.array(added, np.float32)])
-
-
-@lru_cache(maxsize=5000)
-def _counts(text: str) -> Counter[str]:
-    return Counter(tokenize(text))
 
 
 class OverlayDense:

@@ -129,3 +129,44 @@ class JsonRpcAnswer(Content):
     id: int | str | None = None
     result: dict[str, Any] = {}
     error: JsonRpcError | None = None
+
+
+class ToolRecord(Content):
+    """A tool of the catalogue."""
+
+    id: str
+    name: str
+    description: str
+    parameters: dict[str, Any]
+    """JSON Schema of the tool's arguments."""
+    tags: list[str]
+    source: str
+
+
+class ToolPage(Content):
+    """Tools in alphabetical order of their ids."""
+
+    tools: list[ToolRecord]
+    total: int
+    next: str | None
+    """What to give as `after` for the next page; null on the last."""
+
+
+class Written(Content):
+    """What a bulk write did, once it is on disk."""
+
+    added: int
+    changed: int
+    unchanged: int
+    revision: int
+    ids: list[str]
+    """The ids of the tools, in the order of the records."""
+
+
+class Removed(Content):
+    """What was removed, once it is on disk."""
+
+    removed: int
+    missing: list[str] = []
+    """Ids that there are not."""
+    revision: int

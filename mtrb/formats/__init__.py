@@ -1,7 +1,7 @@
 """Read tools from files and catalogues of many formats, one record at a time, dropping nothing in silence."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from itertools import chain, islice
@@ -75,6 +75,24 @@ def read_tools(specs: Iterable[str], format: str | None = None, skipped: list[Sk
                 raise InputError(f"{location}: {reason}\nmend it, or leave such records out with --skip-invalid")
             else:
                 skipped.append(Skipped(location, reason))
+
+
+def parse_records(records: Sequence[Any], source: str) -> Iterator[tuple[int, Tool | Exception]]:
+    """Yield the tools of records in memory, each with its record's place, from 0: a tool, or why there is none.
+
+    A record may be in any form but OpenAPI, known by itself, else by its neighbours; only ours has an `id`.
+    """
+    usual = next(filter(None, map(sniff_record, records)), "native")
+
+    def parse(record: Mapping[str, Any], source: str) -> Tool:
+        return PARSERS[sniff_record(record) or ("native" if "id" in record else usual)](record, source)
+
+    for place, outer in enumerate(records):
+        inner = list(records_of([outer], str(place), source))  # several, where it is an OpenAI namespace
+        if not inner:
+            yield place, ValueError("holds no tools")
+        for _, record, its_source in inner:
+            yield place, _parsed(record, its_source, parse)
 
 
 def _read(spec: str, format: str | None) -> Iterator[tuple[str, Any]]:

@@ -8,6 +8,7 @@ import jsonref
 
 from mtrb.formats.functions import Record, tool_from
 from mtrb.formats.schema import check_schema, prune
+from mtrb.identifiers import slug
 from mtrb.types import Tool
 
 _METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace", "query")
@@ -31,7 +32,7 @@ def api_title(document: Mapping[str, Any]) -> str:
     """Return a document's title as a slug, so that ids stay the same when a file is renamed; "" without one."""
     info = document.get("info")
     title = info.get("title") if isinstance(info, Mapping) else None
-    return re.sub(r"\W+", "-", str(title or "").lower()).strip("-")
+    return slug(str(title or ""))
 
 
 def operations(document: Any, where: str, source: str) -> Iterator[Record]:

@@ -18,6 +18,8 @@ from service.openapi import openapi
 from service.routes import register_routes
 from tests.conftest import Server, serving
 
+CONFIG = Path(__file__).with_name("schemathesis.toml")
+
 
 @pytest.fixture
 def routes() -> Flask:
@@ -91,8 +93,10 @@ def test_a_whole_number_is_one_however_it_is_written(server: Server) -> None:
 
 
 def test_schemathesis_finds_no_request_that_breaks_a_promise(own_server: Server, tmp_path: Path) -> None:
-    command = [str(Path(sys.executable).with_name("schemathesis")), "run", own_server.url + "/openapi.json"]
-    options = ["--checks", "all", "--max-examples", "200", "--seed", "1", "--no-color"]
+    program = [str(Path(sys.executable).with_name("schemathesis")), "--config-file", str(CONFIG)]
+    command = [*program, "run", own_server.url + "/openapi.json"]
+    options = ["--max-examples", "60", "--seed", "1", "--no-color", "--suppress-health-check", "filter_too_much"]
     done = subprocess.run([*command, *options], capture_output=True, text=True, cwd=tmp_path, check=False, timeout=120)
     assert done.returncode == 0, done.stdout
-    assert "No issues found" in done.stdout
+    generated, passed = map(int, re.findall(r"(\d+) generated, (\d+) passed", done.stdout)[0])
+    assert generated == passed > 200

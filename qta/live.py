@@ -57,6 +57,7 @@ class LiveCatalogue:
         self._encoder = encoder
         self._merge_at = merge_at
         self._lock = threading.RLock()
+        read_manifest(folder)  # so that no log is begun in a folder that holds no index
         self._log = ChangeLog(folder)
         self._changes: dict[str, Change] = {}
         self._merging: threading.Thread | None = None

@@ -44,14 +44,14 @@ def main(**options: Any) -> None:
     Application(settings, listener, ready).run()
 
 
-def run() -> None:
+def run(command: click.Command, name: str) -> None:
     """Start, or say in one or two lines on stderr why not, with exit status 2."""
     try:
-        main(prog_name="qta serve", standalone_mode=False)
+        command.main(prog_name=name, standalone_mode=False)
     except click.exceptions.Exit as status:
         sys.exit(status.exit_code)
     except click.ClickException as error:
-        click.echo(f"error: {error.format_message()}\ntry: qta serve --help", err=True)
+        click.echo(f"error: {error.format_message()}\ntry: {name} --help", err=True)
         sys.exit(2)
     except (QTAError, OSError) as error:
         click.echo(f"error: {error}", err=True)
@@ -62,4 +62,4 @@ def run() -> None:
 
 
 if __name__ == "__main__":
-    run()
+    run(main, "qta serve")

@@ -3,7 +3,8 @@
 from typing import Any
 
 import orjson
-from flask import Response, current_app, request
+from flask import Response, current_app, g, request
+from pydantic import BaseModel
 from werkzeug.exceptions import ServiceUnavailable, UnsupportedMediaType
 
 from qta.engine import Engine
@@ -30,6 +31,13 @@ def engine() -> Engine:
     return found
 
 
+def granted() -> frozenset[str] | None:
+    """Return the namespaces whose tools the caller may see; None is all, also where nobody has said."""
+    namespaces: frozenset[str] | None = g.get("granted")
+    return namespaces
+
+
 def json_response(content: Any, status: int = 200) -> Response:
     """Return content as JSON."""
-    return Response(orjson.dumps(content), status, content_type="application/json")
+    body = content.model_dump_json() if isinstance(content, BaseModel) else orjson.dumps(content)
+    return Response(body, status, content_type="application/json")

@@ -4,6 +4,8 @@ from flask import Blueprint, Response, current_app, g, request
 from werkzeug.exceptions import NotFound, ServiceUnavailable
 
 from mtrb.errors import ArtefactError
+from service.answers import FeedbackAnswer
+from service.openapi import operation
 from service.problems import InvalidField, UnprocessableRequest
 from service.respond import engine, json_response, require_json
 from service.schemas import FeedbackRequest
@@ -12,6 +14,7 @@ blueprint = Blueprint("feedback", __name__)
 
 
 @blueprint.post("/feedback")
+@operation(FeedbackAnswer, body=FeedbackRequest)
 def feedback() -> Response:
     """Keep which tools were used for a request; they rank higher from now on.
 

@@ -5,6 +5,8 @@ from flask import Blueprint, Response, current_app, g, request
 from qta.asking import Form, Request
 from qta.budget import Budget
 from qta.conversation import request_of
+from service.answers import RetrieveAnswer, RetrieveAnswers
+from service.openapi import operation
 from service.problems import InvalidField, UnprocessableRequest
 from service.respond import engine, json_response, require_json
 from service.schemas import RetrieveRequest
@@ -13,6 +15,7 @@ blueprint = Blueprint("retrieve", __name__)
 
 
 @blueprint.post("/retrieve")
+@operation(RetrieveAnswer | RetrieveAnswers, body=RetrieveRequest)
 def retrieve() -> Response:
     """Rank tools for a request, or for several.
 

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import orjson
 from flask import Blueprint, Response, request
 from pydantic import ConfigDict, Field
-from typing_extensions import TypedDict  # that of typing is of no use to pydantic before Python 3.12
 from werkzeug.exceptions import HTTPException, NotFound, ServiceUnavailable
 from werkzeug.routing import PathConverter
 
@@ -20,6 +19,8 @@ from qta.listing import list_tools
 from qta.live import LiveCatalogue
 from qta.overlay import Overlay
 from qta.selection import SHARED, namespace_of
+from service.answers import Removed, ToolPage, ToolRecord, Written
+from service.openapi import operation
 from service.problems import InvalidField, UnprocessableRequest, problem
 from service.respond import engine, json_response, require_json
 from service.schemas import Body
@@ -36,17 +37,21 @@ Namespace = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]*$", max_length=100)]
 
 
 class PutRequest(Body):
-    """The body of `PUT /tools`: records in our own form or in those of OpenAI, Anthropic and MCP."""
+    """The body of `PUT /tools`."""
 
     tools: Annotated[list[Any], Field(min_length=1, max_length=MAX_TOOLS)]
+    """Records in our own form or in those of OpenAI, Anthropic and MCP."""
     source: Annotated[str, Field(max_length=200)] = ""
+    """Where they come from, for records that do not say so."""
     namespace: Namespace = SHARED
+    """Where they are put; their ids then begin with `@namespace/`."""
 
 
 class DeleteRequest(Body):
     """The body of `DELETE /tools`."""
 
     ids: Annotated[list[str], Field(min_length=1, max_length=MAX_TOOLS)]
+    """Ids of tools."""
 
 
 class ListQuery(Body):
@@ -55,36 +60,15 @@ class ListQuery(Body):
     model_config = ConfigDict(strict=False)
 
     limit: Annotated[int, Field(ge=1, le=MAX_TOOLS)] = 100
+    """How many tools a page has."""
     after: str = ""
+    """Begin behind this id: `next` of the page before."""
     prefix: str = ""
+    """Only tools whose id begins so."""
     search: str = ""
+    """Only tools with this in their id or name, in capitals or not."""
     namespace: Namespace | None = None
-
-
-class Put(TypedDict):
-    """What a put did: how many tools are new, replaced, as they were; their ids in the order of the request."""
-
-    added: int
-    changed: int
-    unchanged: int
-    revision: int
-    ids: list[str]
-
-
-class Listed(TypedDict):
-    """A page of tools, how many there are on all pages, and what `after` is for the next one; null on the last."""
-
-    tools: list[dict[str, Any]]
-    total: int
-    next: str | None
-
-
-class Removed(TypedDict):
-    """How many tools were removed, and which of the ids there were not."""
-
-    removed: int
-    missing: list[str]
-    revision: int
+    """Only tools of this namespace; an empty one is that of all tools whose id names none."""
 
 
 class InsufficientStorage(HTTPException):
@@ -120,6 +104,7 @@ def _not_written(error: ArtefactError) -> Response:
 
 
 @blueprint.put("/tools")
+@operation(Written, body=PutRequest)
 def put_tools() -> Response:
     """Add or replace tools, all or none; answered once the change is on disk.
 
@@ -135,7 +120,7 @@ def put_tools() -> Response:
     catalogue = _catalogue()
     written = catalogue.put(tools)
     return json_response(
-        Put(
+        Written(
             added=written.added,
             changed=written.changed,
             unchanged=written.unchanged,
@@ -146,6 +131,7 @@ def put_tools() -> Response:
 
 
 @blueprint.get("/tools")
+@operation(ToolPage, query=ListQuery)
 def get_tools() -> Response:
     """List tools in alphabetical order of their ids, a page at a time.
 
@@ -154,10 +140,12 @@ def get_tools() -> Response:
     asked = _list_query()
     namespaces = None if asked.namespace is None else {asked.namespace}
     page = list_tools(_catalogue().now, asked.limit, asked.after, asked.prefix, asked.search, namespaces)
-    return json_response(Listed(tools=[tool.to_json() for tool in page.tools], total=page.total, next=page.next))
+    records = [ToolRecord(**tool.to_json()) for tool in page.tools]
+    return json_response(ToolPage(tools=records, total=page.total, next=page.next))
 
 
 @blueprint.delete("/tools")
+@operation(Removed, body=DeleteRequest)
 def delete_tools() -> Response:
     """Remove tools; ids that there are not are named in the answer.
 
@@ -176,6 +164,7 @@ def delete_tools() -> Response:
 
 
 @blueprint.get("/tools/<tool_id:tool_id>", merge_slashes=False)
+@operation(ToolRecord)
 def get_tool(tool_id: str) -> Response:
     """Return one tool's record.
 
@@ -186,6 +175,7 @@ def get_tool(tool_id: str) -> Response:
 
 
 @blueprint.delete("/tools/<tool_id:tool_id>", merge_slashes=False)
+@operation(Removed)
 def delete_tool(tool_id: str) -> Response:
     """Remove one tool.
 

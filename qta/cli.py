@@ -9,6 +9,7 @@ import click
 from mtrb.errors import QTAError
 from qta import __version__
 from qta.commands.evaluate import evaluate
+from qta.commands.keys import keys
 from qta.commands.rewrite import rewrite
 from qta.commands.train import train
 
@@ -106,7 +107,7 @@ def serve(arguments: tuple[str, ...]) -> None:
     runpy.run_module("service", run_name="__main__")
 
 
-for command in (evaluate, rewrite, train):
+for command in (evaluate, keys, rewrite, train):
     cli.add_command(command)
 
 

@@ -28,6 +28,7 @@ _DETAILS = {
     "rewrite_failed": "the rewriter failed; the request was ranked as it is",
     "rewrite_empty": "the rewriter had nothing to say; the request was ranked as it is",
     "no_rewriter": "no rewriter is installed; the request was ranked as it is",
+    "index_outdated": "what was changed last cannot be read; the tools as they were before answered",
 }
 
 
@@ -166,7 +167,7 @@ class Engine:
             k=asked.k,
             ranking=ranking,
             tools=tools,
-            index=view.about,
+            index=self._about(view, asked.granted),
             rewritten_query=join_steps(rewritten.steps) or None,
             timing_ms=clock.timing_ms(),
             degraded=self._degraded(reading, rewritten),
@@ -183,6 +184,13 @@ class Engine:
             view = self._view = _View(now, retriever, Selector(now, facets), _about(now))
         return view
 
+    def _about(self, view: _View, granted: frozenset[str] | None) -> dict[str, Any]:
+        """Return what identifies the catalogue; to whom not all is granted, nothing that tells of the rest."""
+        if granted is None:
+            return view.about
+        told = {name: value for name, value in view.about.items() if name in ("search", "encoder")}
+        return {"tools": int(view.selector.allowed(ALL, granted).sum()), **told}
+
     def _rewrite(self, view: _View, reading: Reading, asked: Request, allowed: Mask) -> Rewrite:
         """Return the steps of a request; one that names its tool is left alone unless asked for."""
         named = asked.rewrite == "auto" and view.retriever.named(reading.text, allowed)
@@ -198,6 +206,7 @@ class Engine:
             *(["query_truncated"] if reading.truncated else []),
             *([] if reading.understood else ["query_not_understood"]),
             *([rewritten.failure] if rewritten.failure else []),
+            *(["index_outdated"] if self.catalogue.trouble else []),
         ]
         limit = self._encoder.manifest.max_tokens
         return [{"reason": reason, "detail": _DETAILS[reason].format(max_tokens=limit)} for reason in reasons]

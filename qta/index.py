@@ -4,6 +4,7 @@
     DIR/<build>/             tools, vectors, lexical index
     DIR/building/            the checkpoint of an unfinished build
     DIR/changes.db           what was changed since the build, while it was served
+    DIR/keys.json            who may ask a service for what (`qta keys`)
 
 A reader follows the manifest, so at every moment it finds the old index or the new one.
 """
@@ -51,7 +52,7 @@ _FILES = (
     "vectors.npy",
 )  # and hnsw.faiss, for a large catalogue
 _BUILD = r"[0-9a-f]{12}-[0-9a-f]{6}"
-_OURS = rf"manifest\.json(\.part)?|\.(merge\.)?lock|building|changes\.db(-wal|-shm)?|{_BUILD}"
+_OURS = rf"(manifest|keys)\.json(\.part)?|\.((merge|keys)\.)?lock|building|changes\.db(-wal|-shm)?|{_BUILD}"
 _LIBRARIES = ("numpy", "faiss-cpu", "bm25s", "onnxruntime", "tokenizers")
 
 Advance = Callable[[int], object]

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ logger = logging.getLogger(__name__)
 MERGE_AT = 500
 """So many changes and they are merged into the index, in the background."""
 
+_PATIENCE = 1.0  # seconds until what could not be read is looked at again
 _MERGE_LOCK = ".merge.lock"
 
 
@@ -55,15 +57,20 @@ class LiveCatalogue:
         self._changes: dict[str, Change] = {}
         self._merging: threading.Thread | None = None
         self._stamps = self._seen()
+        self.trouble: str | None = None
+        self._look_again = 0.0
         self._base = load_index(folder, encoder)
         self._overlay = Overlay.of(self._base, [], self._base.revision)
         self._refresh()
 
     @property
     def now(self) -> Overlay:
-        """Return the tools as they are now; what another process has changed is noticed here."""
-        if self._seen() != self._stamps:
-            self._refresh()
+        """Return the tools as they are now; what another process has changed is noticed here.
+
+        Where that cannot be read, the tools stay as they were, and `trouble` says why.
+        """
+        if time.monotonic() >= self._look_again:
+            self._look()
         return self._overlay
 
     def put(self, tools: Sequence[Tool]) -> Written:
@@ -120,26 +127,43 @@ class LiveCatalogue:
 
     def _seen(self) -> tuple[int, int]:
         """Return what changes when the log or the index does."""
-        return self._log.stamp(), (self.folder / MANIFEST).stat().st_mtime_ns
+        try:
+            return self._log.stamp(), (self.folder / MANIFEST).stat().st_mtime_ns
+        except FileNotFoundError:
+            return self._log.stamp(), 0
+
+    def _look(self) -> None:
+        """Read what has changed; where that fails, keep what there is."""
+        try:
+            if self.trouble or self._seen() != self._stamps:
+                self._refresh()
+            self.trouble = None
+        except (QTAError, OSError) as error:
+            if self.trouble is None:
+                logger.error("what has changed cannot be read, the tools stay as they were: %s", error)
+            self.trouble = str(error)
+            self._look_again = time.monotonic() + _PATIENCE
 
     def _after_write(self) -> None:
-        self._refresh()
+        self._look()
         if len(self._changes) >= self._merge_at and not (self._merging and self._merging.is_alive()):
             self._merging = threading.Thread(target=self._merge_quietly, name="merge", daemon=True)
             self._merging.start()
 
     def _refresh(self) -> None:
         with self._lock:
-            self._stamps = self._seen()
-            known = self._overlay.revision
-            if read_manifest(self.folder) != self._base.manifest:
-                self._base = load_index(self.folder, self._encoder)
-                known = self._base.revision
-                self._changes = {}
-            for change in self._log.since(known):
-                self._changes[change.tool_id] = change
-                known = max(known, change.revision)
-            self._overlay = Overlay.of(self._base, list(self._changes.values()), known)
+            stamps = self._seen()
+            try:
+                if read_manifest(self.folder) != self._base.manifest:
+                    self._base = load_index(self.folder, self._encoder)
+                    self._changes = {}
+            finally:  # changes are seen over the index that there is, also where a new one cannot be read
+                known = max((change.revision for change in self._changes.values()), default=self._base.revision)
+                for change in self._log.since(known):
+                    self._changes[change.tool_id] = change
+                    known = max(known, change.revision)
+                self._overlay = Overlay.of(self._base, list(self._changes.values()), known)
+            self._stamps = stamps
 
     def _vector(self, now: Overlay, tool: Tool, old: Tool | None) -> Vector:
         """Return a tool's vector, the old one where its text is the same."""

@@ -19,6 +19,10 @@ class Settings(BaseModel):
     Attributes:
         rewriter: `off`, or what `RewriterChoice.where` says; `rewriter_model` and `rewriter_key` are an endpoint's.
         rewrite_timeout: seconds that a request waits for its rewrite before it is ranked as it is.
+        allow_open: serve others than this machine without any key.
+        queue: requests that may wait in each worker; more are refused at once.
+        deadline: seconds that a request may wait; one that has waited longer is refused rather than computed.
+        log_requests: log a line for each request; `log_queries` puts what was asked into it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -32,6 +36,11 @@ class Settings(BaseModel):
     rewriter_model: str = ""
     rewriter_key: str | None = None
     rewrite_timeout: Annotated[float, Field(gt=0)] = 1.0
+    allow_open: bool = False
+    queue: Annotated[int, Field(ge=1)] = 8
+    deadline: Annotated[float, Field(gt=0)] = 10.0
+    log_requests: bool = True
+    log_queries: bool = False
 
     def rewriter_choice(self) -> RewriterChoice | None:
         """Return the rewriter that is wanted, if any."""

@@ -5,8 +5,10 @@ import logging
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from flask import Flask, Response, request
-from werkzeug.exceptions import HTTPException, InternalServerError, UnprocessableEntity
+from flask import Flask, Response, current_app, g, request
+from werkzeug.exceptions import HTTPException, InternalServerError, ServiceUnavailable, UnprocessableEntity
+
+from mtrb.errors import InputError, QTAError
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +35,14 @@ def register_problems(app: Flask) -> None:
     def _http_error(error: HTTPException) -> Response:
         return problem(error)
 
+    @app.errorhandler(QTAError)
+    def _refusal(error: QTAError) -> Response:
+        text = str(error).replace(str(current_app.extensions["folder"]), "index")
+        if isinstance(error, InputError):
+            return problem(UnprocessableEntity(text))
+        logger.error("%s %s: %s", request.method, request.path, error)
+        return problem(ServiceUnavailable(text, retry_after=5))
+
     @app.errorhandler(Exception)
     def _bug(error: Exception) -> Response:
         logger.error("unexpected error at %s %s", request.method, request.path, exc_info=error)
@@ -48,6 +58,7 @@ def problem(error: HTTPException) -> Response:
         "status": status,
         "detail": error.description,
         "instance": request.path,
+        "request_id": g.get("request_id"),
     }
     if isinstance(error, UnprocessableRequest):
         body["errors"] = [entry._asdict() for entry in error.fields]

@@ -2,13 +2,16 @@
 
 from flask import Blueprint, Response, request
 
-from service.respond import engine, json_response, require_json
+from qta.engine import Request
+from service.auth import scope
+from service.respond import answer, json_response, require_json
 from service.schemas import RetrieveRequest
 
 blueprint = Blueprint("retrieve", __name__)
 
 
 @blueprint.post("/retrieve")
+@scope("retrieve")
 def retrieve() -> Response:
     """Rank tools for a request, or for several.
 
@@ -20,6 +23,6 @@ def retrieve() -> Response:
     require_json()
     asked = RetrieveRequest.parse(request.get_data())
     if asked.query is not None:
-        return json_response(engine().retrieve(asked.query, asked.k, asked.rewrite).to_json())
-    answers = [engine().retrieve(query, asked.k, asked.rewrite).to_json() for query in asked.queries or ()]
+        return json_response(answer(Request(asked.query, asked.k, asked.rewrite)).to_json())
+    answers = [answer(Request(query, asked.k, asked.rewrite)).to_json() for query in asked.queries or ()]
     return json_response({"results": answers})

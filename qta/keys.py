@@ -75,7 +75,7 @@ class KeyStore:
         self._keys: tuple[Key, ...] = ()
         self._seen = False
 
-    def keys(self) -> Sequence[Key]:
+    def known(self) -> Sequence[Key]:
         """Return all keys, the revoked ones too, in the order in which they were created.
 
         Raises:
@@ -95,7 +95,7 @@ class KeyStore:
         """
         digest = _hash(token)
         found = None
-        for key in self.keys():  # all of them, so that the time tells nothing
+        for key in self.known():  # all of them, so that the time tells nothing
             if hmac.compare_digest(key.sha256, digest) and key.revoked is None:
                 found = key
         return found
@@ -121,7 +121,7 @@ class KeyStore:
             created=_now(),
         )
         with self._changing():
-            keys = self.keys()
+            keys = self.known()
             if any(other.name == name and other.revoked is None for other in keys):
                 raise InputError(f"there is a key {name!r} already; choose another name, or revoke it first")
             self._write([*keys, key])
@@ -134,7 +134,7 @@ class KeyStore:
             InputError: no valid key has that name.
         """
         with self._changing():
-            keys = self.keys()
+            keys = self.known()
             valid = [key.name for key in keys if key.revoked is None]
             if name not in valid:
                 raise InputError(f"there is no key {name!r} to revoke; there are: {', '.join(valid) or 'none'}")

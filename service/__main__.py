@@ -17,7 +17,7 @@ from mtrb.errors import QTAError
 @click.option("--rewriter", help="off, default, a folder of `qta train`, or an endpoint's URL.  [default: off]")
 @click.option("--rewriter-model", help="The endpoint's model; its key is QTA_REWRITER_KEY.")
 @click.option("--rewrite-timeout", type=click.FloatRange(0, min_open=True), help="Seconds.  [default: 1.0]")
-@click.option("--queue", type=click.IntRange(1), help="Requests that may wait in each worker.  [default: 8]")
+@click.option("--queue", type=click.IntRange(1), help="Requests that may wait in each worker.  [default: 16]")
 @click.option("--deadline", type=click.FloatRange(0, min_open=True), help="Seconds they may wait.  [default: 10]")
 @click.option(
     "--allow-open", is_flag=True, default=None, help="Serve other machines without any key: behind a gateway."

@@ -138,7 +138,7 @@ def identify(authorization: str | None) -> Caller:
 
 def _is_open() -> bool:
     keys: KeyStore = current_app.extensions["keys"]
-    return not keys.keys() and (current_app.extensions["allow_open"] or _is_loopback(request.remote_addr or ""))
+    return not keys.known() and (current_app.extensions["allow_open"] or _is_loopback(request.remote_addr or ""))
 
 
 def refuse_to_be_open(address: str, settings: Settings) -> None:
@@ -148,7 +148,7 @@ def refuse_to_be_open(address: str, settings: Settings) -> None:
         InputError: the address is no loopback address, there is no key, and nobody said that this is meant.
         ArtefactError: the keys cannot be read.
     """
-    if not (settings.allow_open or _is_loopback(address) or KeyStore(settings.index).keys()):
+    if not (settings.allow_open or _is_loopback(address) or KeyStore(settings.index).known()):
         raise InputError(
             f"{settings.host} can be reached from other machines, and {settings.index} has no key: anybody could ask; "
             f"make one with `qta keys create NAME --index {settings.index}`, or, behind a gateway that lets in "

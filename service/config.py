@@ -20,7 +20,7 @@ class Settings(BaseModel):
         rewriter: `off`, or what `RewriterChoice.where` says; `rewriter_model` and `rewriter_key` are an endpoint's.
         rewrite_timeout: seconds that a request waits for its rewrite before it is ranked as it is.
         allow_open: serve others than this machine without any key.
-        queue: requests that may wait in each worker; more are refused at once.
+        queue: requests that may wait in each worker when a burst comes; more are refused at once.
         deadline: seconds that a request may wait; one that has waited longer is refused rather than computed.
         log_requests: log a line for each request; `log_queries` puts what was asked into it.
     """
@@ -37,7 +37,7 @@ class Settings(BaseModel):
     rewriter_key: str | None = None
     rewrite_timeout: Annotated[float, Field(gt=0)] = 1.0
     allow_open: bool = False
-    queue: Annotated[int, Field(ge=1)] = 8
+    queue: Annotated[int, Field(ge=1)] = 16
     deadline: Annotated[float, Field(gt=0)] = 10.0
     log_requests: bool = True
     log_queries: bool = False

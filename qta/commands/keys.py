@@ -48,7 +48,7 @@ def create(name: str, folder: Path, scope: "Scope", namespaces: tuple[str, ...],
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_(folder: Path, as_json: bool) -> None:
     """List the keys; what they are is not stored."""
-    found = _store(folder).keys()
+    found = _store(folder).known()
     if as_json:
         click.echo(json.dumps([key.model_dump(exclude={"sha256"}) for key in found], ensure_ascii=False, indent=1))
         return

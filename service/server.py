@@ -149,7 +149,6 @@ class WaitressWorker(Worker):
             channel_request_lookahead=1,  # reading on is how a client that went away is noticed
             clear_untrusted_proxy_headers=True,
         )
-        log_to_stderr(settings)
         app: Flask = self.wsgi
         dispatcher = WaitingRoom(settings.queue, settings.deadline, app.extensions["metrics"])
         dispatcher.set_thread_count(adjustments.threads)
@@ -204,6 +203,7 @@ class Application(BaseApplication):
 
     def load(self) -> Flask:
         """Open the index in a worker."""
+        log_to_stderr(self.settings)
         return create_app(self.settings)
 
 

@@ -37,6 +37,7 @@ ROUNDS = 5
 _SECONDS = 10.0
 _BURST_SECONDS = 2.0
 _CONNECTIONS = 64
+_CALM_SECONDS = 3.0  # after which the service has forgotten the load before
 _PATIENCE = 30.0
 
 
@@ -124,6 +125,7 @@ def measure(index: Path, requests: Sequence[bytes], options: Sequence[str], roun
     with started(command, port):
         generate(port, requests, 2 * workers, 400)
         for _ in tqdm(range(rounds), desc="rounds"):
+            time.sleep(_CALM_SECONDS)
             capacities.append(generate(port, requests, 2 * workers, 1200).per_second)
             for share in LOADS:
                 rows[share].append(offer(port, requests, share * capacities[-1], _SECONDS).to_json())

@@ -20,6 +20,7 @@ from qta.index import MANIFEST, build_index, read_manifest
 from service import Settings, create_app
 from service.server import listen
 from tests.conftest import Server, serving
+from tests.service.raw import post, read
 
 ASK = {"query": "thing number 7", "k": 5}
 
@@ -147,18 +148,14 @@ def test_of_two_workers_the_one_without_an_index_leaves_requests_to_the_other(fo
 
 
 def test_a_killed_worker_takes_no_other_workers_request_along(folder: Path) -> None:
-    body = json.dumps(ASK).encode()
-    request = (
-        b"POST /retrieve HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
-        % len(body)
-    ) + body
+    request = post(json.dumps(ASK).encode())
     with serving(folder, "--workers", "2", "--queue", "100") as server, ExitStack() as stack:
         callers: list[socket.socket] = []
 
         def both_are_asked() -> bool:
             caller = stack.enter_context(socket.create_connection(server.address, 10))
             caller.sendall(request)
-            assert caller.recv(100_000).startswith(b"HTTP/1.1 200")
+            assert read(caller).status == 200
             callers.append(caller)
             owned = [sockets_of(pid, server.address[1]) for pid in children(server)]
             return len(owned) == 2 and all(len(ports) >= 3 for ports in owned)
@@ -170,7 +167,7 @@ def test_a_killed_worker_takes_no_other_workers_request_along(folder: Path) -> N
         for caller in kept:
             caller.sendall(request)
         os.kill(killed, signal.SIGKILL)
-        assert all(caller.recv(100_000).startswith(b"HTTP/1.1 200") for caller in kept)
+        assert [read(caller).status for caller in kept] == [200] * len(kept)
         assert eventually(lambda: len(set(children(server)) - {killed}) == 2)
 
 

@@ -11,29 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Reply, Server, serving
+from tests.conftest import Server, serving
+from tests.service.raw import post, read
 
 BODY = json.dumps({"query": "refund order 8841"}).encode()
 SLOW = json.dumps({"queries": ["refund the order of last week " * 30] * 100, "k": 20, "rewrite": "off"}).encode()
-
-
-def post(body: bytes, *headers: bytes, path: bytes = b"/retrieve") -> bytes:
-    lines = [b"POST %s HTTP/1.1" % path, b"Host: x", b"Content-Type: application/json", *headers]
-    return b"\r\n".join([*lines, b"Content-Length: %d" % len(body), b"", body])
-
-
-def read(connection: socket.socket) -> Reply:
-    """Read one answer."""
-    connection.settimeout(30)
-    received = b""
-    while b"\r\n\r\n" not in received:
-        received += connection.recv(65536)
-    head, _, body = received.partition(b"\r\n\r\n")
-    lines = head.decode().split("\r\n")
-    headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines[1:])}
-    while len(body) < int(headers["content-length"]):
-        body += connection.recv(65536)
-    return Reply(int(lines[0].split()[1]), headers, body)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from mtrb.errors import QTAError
 from qta import __version__
 from qta.commands.calibrate import calibrate
 from qta.commands.evaluate import evaluate
+from qta.commands.keys import keys
 from qta.commands.retrieve import retrieve
 from qta.commands.rewrite import rewrite
 from qta.commands.sync import sync
@@ -94,7 +95,7 @@ def _hand_over(module: str, name: str, arguments: tuple[str, ...]) -> None:
     runpy.run_module(module, run_name="__main__")
 
 
-for command in (retrieve, calibrate, evaluate, rewrite, sync, tools, train):
+for command in (retrieve, calibrate, evaluate, keys, rewrite, sync, tools, train):
     cli.add_command(command)
 
 

@@ -32,6 +32,8 @@ class Problem(Content):
     """What is wrong, and what to do."""
     instance: str = ""
     """The path that was asked."""
+    request_id: str = ""
+    """What the service's log calls the request."""
     errors: list[InvalidFieldEntry] = []
     """The fields that are wrong, where some are."""
 
@@ -48,8 +50,8 @@ class IndexAbout(Content):
     tools: int
     search: str
     """How vectors are searched: `flat` compares all, others look at the nearest only."""
-    revision: int
-    """Grows with every change of the catalogue."""
+    revision: int | None = None
+    """Grows with every change of the catalogue; told to callers who see all tools, as what follows."""
     fingerprint: str = ""
     created: str = ""
     encoder: str = ""
@@ -58,8 +60,13 @@ class IndexAbout(Content):
 class Ready(Content):
     """Requests can be answered."""
 
-    status: Literal["ready"]
-    index: IndexAbout
+    status: Literal["ready", "degraded"]
+    degraded: list[str]
+    """What is amiss."""
+    index: IndexAbout | None = None
+    """Told to callers who see all tools, as what follows."""
+    troubles: dict[str, str] = {}
+    """What is amiss, in words."""
 
 
 class Why(Content):
@@ -213,7 +220,8 @@ class Written(Content):
     added: int
     changed: int
     unchanged: int
-    revision: int
+    revision: int | None
+    """The catalogue's, where the caller sees all tools."""
     ids: list[str]
     """The ids of the tools, in the order of the records."""
 
@@ -224,7 +232,8 @@ class Removed(Content):
     removed: int
     missing: list[str] = []
     """Ids that there are not."""
-    revision: int
+    revision: int | None
+    """The catalogue's, where the caller sees all tools."""
 
 
 class FeedbackAnswer(Content):

@@ -29,7 +29,7 @@ from werkzeug.exceptions import HTTPException, NotFound
 
 from mtrb.errors import QTAError
 from qta import __version__
-from qta.asking import Request
+from qta.asking import Answer, Request
 from qta.engine import Engine
 from qta.selection import namespace_of
 from service.answers import Content
@@ -119,13 +119,16 @@ class ToolDefinitions(Content):
 class _Desk:
     """Answer calls with the engine and the rights that a call has."""
 
-    def __init__(self, engine: Callable[[], Engine], granted: Callable[[], Granted]) -> None:
+    def __init__(
+        self, engine: Callable[[], Engine], answer: Callable[[Request], Answer], granted: Callable[[], Granted]
+    ) -> None:
         self._engine = engine
+        self._answer = answer
         self._granted = granted
 
     def search(self, asked: SearchTools) -> FoundTools:
         request = Request(asked.query, asked.k, wanted=asked.filter.filter(), granted=self._granted())
-        answer = self._engine().answer(request)
+        answer = self._answer(request)
         notes = [entry["detail"] for entry in answer.degraded]
         if not answer.tools:
             notes.append("no tool is allowed by the filter; ask with less of it")
@@ -164,14 +167,17 @@ class _Desk:
         return ToolDefinitions(tools=found, unknown=unknown)
 
 
-def build_server(engine: Callable[[], Engine], granted: Callable[[], Granted] = lambda: None) -> "Server[Any]":
+def build_server(
+    engine: Callable[[], Engine], answer: Callable[[Request], Answer], granted: Callable[[], Granted] = lambda: None
+) -> "Server[Any]":
     """Return the server.
 
     Args:
         engine: returns the engine, asked at every call.
+        answer: ranks the tools for a request.
         granted: returns the namespaces that the caller may see, asked at every call; None is all.
     """
-    desk = _Desk(engine, granted)
+    desk = _Desk(engine, answer, granted)
     calls: dict[str, tuple[type[Arguments], type[BaseModel], Callable[[Any], BaseModel]]] = {
         "search_tools": (SearchTools, FoundTools, desk.search),
         "get_tool_details": (GetToolDetails, ToolDefinitions, desk.details),
@@ -188,8 +194,11 @@ def build_server(engine: Callable[[], Engine], granted: Callable[[], Granted] = 
         arguments, _, answer = calls[params.name]
         try:
             content = answer(arguments.parse(orjson.dumps(params.arguments or {})))
-        except (HTTPException, QTAError) as error:
-            return _refusal(getattr(error, "description", None) or str(error))
+        except HTTPException as error:
+            return _refusal(error.description or error.name)
+        except QTAError as error:
+            logger.error("%s: %s", params.name, error)
+            return _refusal("the catalogue cannot be read; the reason was logged")
         except Exception:
             logger.exception("unexpected error in %s", params.name)
             return _refusal("an unexpected error; it was logged")

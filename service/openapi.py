@@ -16,11 +16,25 @@ from werkzeug.routing import IntegerConverter, Rule
 
 from qta import __version__
 from service.answers import Problem
+from service.auth import Needed, scope_of
 
 View = TypeVar("View", bound=Callable[..., Any])
 Schema = dict[str, Any]
 
 _RAISE = re.compile(r"^:raise (\d{3}): (.+?)(?=^:raise|\Z)", re.MULTILINE | re.DOTALL)
+_KEY = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "What `qta keys create` prints; each scope includes those before it: retrieve, write, admin. "
+    "While the index has no key, whoever asks from the same machine may do everything.",
+}
+_LET_IN = {
+    "401": "there is no key, or it is unknown or revoked.",
+    "403": "the key has another scope.",
+    "429": "more requests come than can be answered.",
+    "503": "the request waited too long, or no index is loaded.",
+}
+"""Errors of every route that is not open."""
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
@@ -101,7 +115,7 @@ def openapi(app: Flask) -> Schema:
         },
         "servers": [{"url": "/"}],
         "paths": paths,
-        "components": {"schemas": schemas.definitions},
+        "components": {"schemas": schemas.definitions, "securitySchemes": {"key": _KEY}},
     }
 
 
@@ -141,8 +155,10 @@ def _operation(rule: Rule, view: Any, schemas: _Schemas) -> Schema:
         "summary": summary.strip().rstrip("."),
         "tags": [group or name],
         "parameters": [*_path_parameters(rule), *_query_parameters(described, schemas)],
-        "responses": _responses(described, text, schemas),
+        "responses": _responses(described, text, schemas, scope_of(view)),
     }
+    needed = scope_of(view)
+    found["security"] = [] if needed == "open" else [{"key": [needed]}]
     if rest.strip():
         found["description"] = " ".join(rest.split())
     if described.body is not None:
@@ -151,7 +167,7 @@ def _operation(rule: Rule, view: Any, schemas: _Schemas) -> Schema:
     return found
 
 
-def _responses(described: Operation, text: str, schemas: _Schemas) -> Schema:
+def _responses(described: Operation, text: str, schemas: _Schemas, needed: Needed) -> Schema:
     responses: Schema = {}
     for status, answer in described.answers.items():
         responses[str(status)] = {"description": HTTP_STATUS_CODES[status]}
@@ -160,6 +176,8 @@ def _responses(described: Operation, text: str, schemas: _Schemas) -> Schema:
     errors = {code: " ".join(when.split()) for code, when in _RAISE.findall(text)}
     if described.body is not None:
         errors.setdefault("413", "the body is larger than the service is set to take.")
+    if needed != "open":
+        errors = {**_LET_IN, **errors}
     problem = {"application/problem+json": {"schema": schemas.written(Problem)}}
     for code, when in sorted(errors.items()):
         description = f"{HTTP_STATUS_CODES[int(code)]}: {when}"

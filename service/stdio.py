@@ -27,7 +27,7 @@ def main(**options: Any) -> None:
 
     settings = Settings.from_environment(**options)
     engine = Engine.open(settings.index, settings.rewriter_choice())
-    server = build_server(lambda: engine)
+    server = build_server(lambda: engine, engine.answer)
 
     async def serve() -> None:
         async with stdio_server() as (requests, answers):

@@ -9,8 +9,9 @@ from flask import Blueprint, Response, request
 from werkzeug.exceptions import Forbidden
 
 from service.answers import JsonRpcAnswer, JsonRpcMessage
+from service.auth import scope
 from service.openapi import operation
-from service.respond import engine, granted, require_json
+from service.respond import answer, engine, granted, require_json
 
 if TYPE_CHECKING:
     from mcp.server.lowlevel import Server
@@ -26,6 +27,7 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
     others={202: None, 400: JsonRpcAnswer, 404: JsonRpcAnswer, 406: JsonRpcAnswer},
     body=JsonRpcMessage,
 )
+@scope("retrieve")
 def mcp() -> Response:
     """Answer a message of the Model Context Protocol.
 
@@ -51,7 +53,7 @@ def _refuse_other_pages() -> None:
 def _server() -> "Server[Any]":
     from service.mcp import build_server
 
-    return build_server(engine, granted)
+    return build_server(engine, answer, granted)
 
 
 async def _answered(server: "Server[Any]") -> Response:

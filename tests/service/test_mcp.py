@@ -161,7 +161,7 @@ def test_only_granted_namespaces_are_found_and_described(tmp_path: Path, sample_
     own = [replace(tool, tool_id=f"@{'red' if at % 2 else 'blue'}/{tool.tool_id}") for at, tool in enumerate(tools)]
     build_index(Toolset(own), tmp_path / "index", Encoder())
     engine = Engine.open(tmp_path / "index")
-    red = build_server(lambda: engine, lambda: frozenset({"red"}))
+    red = build_server(lambda: engine, engine.answer, lambda: frozenset({"red"}))
     hidden, shown = own[0].tool_id, own[1].tool_id
 
     async def run() -> tuple[CallToolResult, ...]:

@@ -174,7 +174,9 @@ def _path_parameters(rule: Rule) -> list[Schema]:
             "name": name,
             "in": "path",
             "required": True,
-            "schema": {"type": "integer"} if isinstance(converter, IntegerConverter) else {"type": "string"},
+            "schema": {"type": "integer"}
+            if isinstance(converter, IntegerConverter)
+            else {"type": "string", "minLength": 1},
         }
         for name, converter in rule._converters.items()
     ]

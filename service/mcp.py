@@ -3,13 +3,13 @@
 It finds tools and describes them; it never calls one.
 """
 
+import json
 import logging
 import textwrap
 from collections.abc import Callable
 from typing import Annotated, Any
 
 import jsonref
-import orjson
 from mcp.server import CacheHint, ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.shared.exceptions import MCPError
@@ -193,7 +193,7 @@ def build_server(
             raise MCPError(INVALID_PARAMS, f"no tool is called {params.name!r}; there are {known}")
         arguments, _, answer = calls[params.name]
         try:
-            content = answer(arguments.parse(orjson.dumps(params.arguments or {})))
+            content = answer(arguments.parse(json.dumps(params.arguments or {}).encode()))
         except HTTPException as error:
             return _refusal(error.description or error.name)
         except QTAError as error:

@@ -126,6 +126,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "no query": ("search_tools", {}, "query: Field required"),
     "blank query": ("search_tools", {"query": "  "}, "query: String should have at least 1 character"),
     "too many": ("search_tools", {"query": "a", "k": 51}, "k: Input should be less than or equal to 50"),
+    "a huge number": ("search_tools", {"query": "a", "k": 10**30}, "k: Input should be less than or equal to 50"),
     "unknown field": ("search_tools", {"query": "a", "limit": 3}, "limit: Extra inputs are not permitted"),
     "unknown filter": ("search_tools", {"query": "a", "filter": {"tag": "x"}}, "filter.tag: Extra inputs"),
     "no ids": ("get_tool_details", {"ids": []}, "ids: List should have at least 1 item"),
@@ -138,6 +139,13 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
 def test_a_bad_argument_is_a_tool_error_that_a_model_can_mend(talk: Callable[[str, Talk], Any], case: str) -> None:
     name, arguments, message = REFUSED[case]
     assert message in refusal(talk("http", call(name, **arguments)))
+
+
+def test_half_a_character_is_refused_too(server: Server) -> None:
+    body = b'{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "search_tools", "arguments": %s}}'
+    answer = server.ask("/mcp", body % b'{"query": "\\ud800"}')
+    assert answer.status == 400
+    assert answer.json["error"]["message"].startswith("Parse error")
 
 
 def test_another_tool_is_a_protocol_error_that_names_those_there_are(talk: Callable[[str, Talk], Any]) -> None:

@@ -127,14 +127,15 @@ class HybridRetriever:
         nearest, cosines = self.index.dense.search(reading.vector, n, allowed)
         trace.nearest = float(cosines[0]) if len(cosines) else 0.0
         candidates = np.concatenate([nearest, _highest(lexical, n), np.flatnonzero(self._prior), *named])
-        ranking = _Ranking(self._prior + _bonus(named, len(self._prior)), allowed)
-        ranking.add(candidates.astype(np.int64), lambda new: self._fused(reading.vector, lexical, new))
+        bonus = self._prior + _bonus(named, len(self._prior))
+        ranking = _Ranking(lambda new: self._fused(reading.vector, lexical, new) + bonus[new], len(bonus), allowed)
+        ranking.add(candidates.astype(np.int64))
         self._give_places(ranking, reading, trace)
         if self.stages.completion:
             needing = ranking.first(self.stages.completion.first)
             needs = [(int(at), group) for at in needing for group in self._needs(int(at))]
             providers = np.array([one.position for _, group in needs for one in group], np.int64)
-            ranking.add(providers, lambda new: self._fused(reading.vector, lexical, new))
+            ranking.add(providers)
             ranking.scores = _completed(ranking.scores, needs, self.stages.completion, trace)
         first = ranking.first(k)
         trace.named = {position for group in named for position in group}
@@ -164,8 +165,9 @@ class HybridRetriever:
             if rule is not None and len(ranking.known):
                 position, score = self._best_for(part, among, ranking.allowed)
                 if score >= rule.least:
+                    ranking.add(np.array([position]))
                     limit -= _BEHIND
-                    raised = limit + self._prior[position]
+                    raised = min(limit + self._prior[position], ranking.scores[position] + rule.lift)
                     if raised > ranking.scores[position]:
                         ranking.scores[position] = raised
                         trace.places[position] = ("step" if among is None else "clause", part.text)
@@ -188,22 +190,22 @@ class HybridRetriever:
 class _Ranking:
     """The scores of the tools that were looked at for a request; all others have none."""
 
-    def __init__(self, bonus: Scores, allowed: Allowed | None) -> None:
-        self.scores = np.full(len(bonus), -np.inf, np.float32)
+    def __init__(self, score: Callable[[Positions], Scores], tools: int, allowed: Allowed | None) -> None:
+        self.scores = np.full(tools, -np.inf, np.float32)
         self.allowed = allowed
-        self._bonus = bonus
+        self._score = score
 
     @property
     def known(self) -> Positions:
         """Return which tools were looked at."""
         return np.flatnonzero(self.scores > -np.inf)
 
-    def add(self, positions: Positions, score: Callable[[Positions], Scores]) -> None:
+    def add(self, positions: Positions) -> None:
         """Look at tools, the allowed ones; what is known of a tool already stays."""
         new = np.unique(positions)
         new = new if self.allowed is None else new[self.allowed[new]]
         new = new[np.isneginf(self.scores[new])]
-        self.scores[new] = score(new) + self._bonus[new]
+        self.scores[new] = self._score(new)
 
     def first(self, k: int) -> Positions:
         """Return the k best, best first."""

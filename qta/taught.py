@@ -14,6 +14,7 @@ from qta.examples import PRIOR_WEIGHTS, Choice, Examples, leave_one_out
 from qta.hybrid import SERVED, HybridRetriever, Stages
 from qta.pipeline import Pipeline, Retriever
 from qta.retrievers import best
+from qta.steps import STEPS, UNBOUNDED
 from qta.workbench import Workbench
 
 Value = TypeVar("Value")
@@ -63,21 +64,25 @@ def minilm_ft(bench: Workbench, examples: Examples) -> list[Taught]:
 
 
 class Recipe(NamedTuple):
-    """What is chosen for a catalogue beside its rewriter: the weight of the prior, and whether clauses get places."""
+    """What is chosen for a catalogue: the weight of the prior, whether clauses get places, how high a step may lift."""
 
     prior: float
     clauses: bool = True
+    lift: float = STEPS.lift
 
     def stages(self, known: Examples) -> Stages:
         """Return the stages of a ranking that has learnt from these examples."""
-        return replace(SERVED, prior=known.prior(self.prior), clauses=SERVED.clauses if self.clauses else None)
+        clauses = SERVED.clauses if self.clauses else None
+        return replace(SERVED, prior=known.prior(self.prior), clauses=clauses, steps=replace(STEPS, lift=self.lift))
 
 
 RECIPES = tuple(Recipe(prior, clauses) for clauses, prior in product((True, False), PRIOR_WEIGHTS))
+_LIFTS = (STEPS.lift, UNBOUNDED)  # a rewriter aligned with the catalogue may be trusted more than one that is not
 
 
 def choose_recipe(bench: Workbench, examples: Examples, rewrites: Mapping[str, str] | None = None) -> Choice[Recipe]:
     """Choose by leave-one-out, each example with its rewrite by a rewriter that has not seen it where there is one."""
+    recipes = [recipe._replace(lift=lift) for lift in _LIFTS for recipe in RECIPES] if rewrites else RECIPES
 
     def rank(recipe: Recipe, known: Examples, query: Query) -> list[int]:
         rewrite = (rewrites or {}).get(query.query_id)
@@ -85,7 +90,7 @@ def choose_recipe(bench: Workbench, examples: Examples, rewrites: Mapping[str, s
         retriever = HybridRetriever(bench.index, bench.encoder, recipe.stages(known))
         return _positions(bench, retriever.retrieve([asked], min(_DEPTH, len(bench.toolset)))[query.query_id])
 
-    return leave_one_out(examples, RECIPES, rank, default=Recipe(0.1))
+    return leave_one_out(examples, recipes, rank, default=Recipe(0.1))
 
 
 def no_rewrite(bench: Workbench, examples: Examples) -> list[Taught]:

@@ -4,14 +4,19 @@ python -m qta.export.rewriter --out qta/weights
 """
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 
+from mtrb.files import sha256
 from mtrb.formats import read_tools
 from qta.export.graph import HEADS, LAYERS, MICROSOFT, Graph, Weights, measure_ranges
+from qta.rewriting.generator import Decoding
+from qta.rewriting.manifest import RewriterManifest, describe_prompt
 from qta.rewriting.prompt import Prompt
 from qta.rewriting.small import FILE, POSITIONS, TOKENIZER
 
@@ -27,7 +32,8 @@ def export(model: Any, tokenizer: Any, folder: Path) -> list[str]:
     peaks = measure_ranges(model, _texts(tokenizer))
     ranges = {name.removeprefix("bert."): value for name, value in peaks.items()}
     onnx.save(build_model(state, ranges, state["lm_head.bias"], POSITIONS), folder / FILE)
-    tokenizer.backend_tokenizer.save(str(folder / TOKENIZER))
+    if not (folder / TOKENIZER).exists():  # beside the encoder it is there already
+        tokenizer.backend_tokenizer.save(str(folder / TOKENIZER))
     return [FILE, TOKENIZER]
 
 
@@ -94,10 +100,26 @@ def build_model(weights: Weights, ranges: Weights, output_bias: Any, positions: 
 @click.command(help=__doc__.splitlines()[0] if __doc__ else None)
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True)
 def main(out: Path) -> None:
-    """Export the shipped base, and say how large its files are."""
+    """Export the shipped base with its manifest, and say how large its files are."""
+    from qta.rewriting.local import DEFAULT_BASE, fingerprint
     from qta.training.layers import load_rewriter
 
-    for name in export(*load_rewriter(), out):
+    model, tokenizer = load_rewriter()
+    files = export(model, tokenizer, out)
+    decoding = Decoding()
+    RewriterManifest(
+        kind="small",
+        base=DEFAULT_BASE,
+        fingerprint=fingerprint(model),
+        **describe_prompt(Prompt()),
+        max_new_tokens=decoding.max_new_tokens,
+        no_repeat=decoding.no_repeat,
+        retriever="",
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        versions={name: version(name) for name in ("torch", "onnx")},
+        sha256={name: sha256(out / name) for name in files},
+    ).write(out)
+    for name in files:
         click.echo(f"{out / name}: {(out / name).stat().st_size / 1e6:.1f} MB")
 
 

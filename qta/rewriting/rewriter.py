@@ -17,6 +17,9 @@ logger = logging.getLogger(__name__)
 
 _CACHED = 10_000
 
+_Asked = tuple[str, tuple[str, ...]]
+"""A request and the ids of the tools shown: another caller may be shown others, and must not see these."""
+
 
 @dataclass(frozen=True)
 class Rewrite:
@@ -32,7 +35,8 @@ class ToolRewriter:
     """Rewrite requests with a language model that is shown a few tools.
 
     It never fails a request and never returns an empty text: when the model is late, breaks or has nothing to say,
-    the request goes through as it is, and `failures` counts it by reason. Equal requests are answered from memory.
+    the request goes through as it is, and `failures` counts it by reason. Equal requests for which the model is shown
+    the same tools are answered from memory.
 
     Attributes:
         generator: the language model.
@@ -48,7 +52,7 @@ class ToolRewriter:
     failures: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._known: OrderedDict[str, Rewrite] = OrderedDict()
+        self._known: OrderedDict[_Asked, Rewrite] = OrderedDict()
         self._lock = threading.Lock()
 
     @property
@@ -58,16 +62,17 @@ class ToolRewriter:
 
     def steps(self, requests: Sequence[str], shown: Sequence[Sequence[Tool]]) -> list[Rewrite]:
         """Return the steps of each request, for which the model is shown these tools, best first."""
-        found = {request: rewrite for request in requests if (rewrite := self._recall(request))}
-        missing = {request: tools for request, tools in zip(requests, shown, strict=True) if request not in found}
+        asked = [(text, tuple(tool.tool_id for tool in tools)) for text, tools in zip(requests, shown, strict=True)]
+        found = {one: rewrite for one in asked if (rewrite := self._recall(one))}
+        missing = {one: tools for one, tools in zip(asked, shown, strict=True) if one not in found}
         if missing:
             found |= self._generate(missing)
-        return [found[request] for request in requests]
+        return [found[one] for one in asked]
 
-    def _generate(self, shown: Mapping[str, Sequence[Tool]]) -> dict[str, Rewrite]:
+    def _generate(self, shown: Mapping[_Asked, Sequence[Tool]]) -> dict[_Asked, Rewrite]:
         requests = list(shown)
         deadline = None if self.timeout is None else time.monotonic() + self.timeout
-        conversations = [self.prompt.messages(request, tools) for request, tools in shown.items()]
+        conversations = [self.prompt.messages(text, tools) for (text, _), tools in shown.items()]
         try:
             answers = self.generator.generate(conversations, self.decoding, deadline)
         except GenerationError as error:
@@ -76,7 +81,7 @@ class ToolRewriter:
             return {request: self._failed(reason) for request in requests}
         return {request: self._taken(request, texts[0]) for request, texts in zip(requests, answers, strict=True)}
 
-    def _taken(self, request: str, text: str) -> Rewrite:
+    def _taken(self, request: _Asked, text: str) -> Rewrite:
         steps = tuple(split_steps(text))
         rewrite = Rewrite(steps) if steps else self._failed("rewrite_empty")
         with self._lock:
@@ -90,7 +95,7 @@ class ToolRewriter:
             self.failures[reason] = self.failures.get(reason, 0) + 1
         return Rewrite(failure=reason)
 
-    def _recall(self, request: str) -> Rewrite | None:
+    def _recall(self, request: _Asked) -> Rewrite | None:
         with self._lock:
             if request in self._known:
                 self._known.move_to_end(request)

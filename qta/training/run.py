@@ -5,7 +5,7 @@ import resource
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -16,10 +16,11 @@ from mtrb.files import sha256
 from mtrb.types import Benchmark
 from qta.encoder import Encoder
 from qta.examples import Examples
-from qta.hybrid import HybridRetriever
+from qta.hybrid import SERVED, HybridRetriever
 from qta.index import build_in_memory
 from qta.rewriting.local import DEFAULT_BASE, fingerprint, load_model
 from qta.rewriting.manifest import RewriterManifest, describe_prompt, install, new_build
+from qta.steps import STEPS, UNBOUNDED
 from qta.training.align import Report, align, read_rounds, write_summary
 from qta.training.config import AlignSettings
 from qta.training.curves import write_curves
@@ -52,7 +53,9 @@ def train_dpo(annotated: Benchmark, settings: AlignSettings, out: Path, encoder:
         InputError: there is nothing to learn from, or the base cannot be trained.
         ArtefactError: the result cannot be written; what was installed is as it was.
     """
-    retriever = HybridRetriever(build_in_memory(annotated.toolset, encoder), encoder)
+    # Steps lift their tools as high as they can, so that what a rewrite is worth shows in the ranks.
+    stages = replace(SERVED, steps=replace(STEPS, lift=UNBOUNDED))
+    retriever = HybridRetriever(build_in_memory(annotated.toolset, encoder), encoder, stages)
     return _train(annotated, settings, out, FrozenHybrid(retriever, encoder.identity), report)
 
 

@@ -45,8 +45,15 @@ def mcp() -> Response:
 def _refuse_other_pages() -> None:
     """Refuse what a browser sends for a page of another host, as the protocol demands; programs name no origin."""
     origin = request.headers.get("Origin")
-    if origin is not None and urlsplit(origin).hostname not in _LOOPBACK:
+    if origin is not None and _host(origin) not in _LOOPBACK:
         raise Forbidden(f"the web page {origin} may not use this; MCP clients that are programs may")
+
+
+def _host(url: str) -> str | None:
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None
 
 
 @cache
@@ -66,7 +73,8 @@ async def _answered(server: "Server[Any]") -> Response:
         server, json_response=True, stateless=True, max_request_body_size=max(1, len(body))
     )
     async with manager.run():
-        headers = {"Accept": "*/*", **request.headers}  # no Accept accepts all
-        asked = Request("POST", request.url, headers=headers, content=body)
+        given = {"Accept": "*/*", **request.headers, "Host": "localhost"}  # no Accept accepts all
+        headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in given.items()]
+        asked = Request("POST", "http://localhost/mcp", headers=headers, content=body)
         answer = await ASGITransport(manager.handle_request).handle_async_request(asked)
         return Response(await answer.aread(), answer.status_code, headers=list(answer.headers.items()))

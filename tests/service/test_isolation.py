@@ -62,10 +62,22 @@ class Attempt(NamedTuple):
     path: str
     body: Any = None
     headers: dict[str, str] = {}  # noqa: RUF012 (never changed)
+    status: int = 200
 
 
-def ask(**fields: Any) -> Attempt:
-    return Attempt("POST", "/retrieve", {"k": 100, **fields})
+def ask(status: int = 200, **fields: Any) -> Attempt:
+    return Attempt("POST", "/retrieve", {"k": 100, **fields}, status=status)
+
+
+def call(name: str, **arguments: Any) -> Attempt:
+    """Call a tool of the MCP door."""
+    params = {"name": name, "arguments": arguments}
+    return Attempt("POST", "/mcp", {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params})
+
+
+def put(tool_id: str, status: int, **fields: Any) -> Attempt:
+    record = {"id": tool_id, "name": "x", "description": "Take it over."}
+    return Attempt("PUT", "/tools", {"tools": [record], **fields}, status=status)
 
 
 ATTEMPTS = {
@@ -80,56 +92,58 @@ ATTEMPTS = {
     "filter: include": ask(query="anything", filter={"include": ["{id}"]}),
     "filter: exclude": ask(query="anything", filter={"exclude": ["{id}"]}),
     "filter: namespace": ask(query="anything", filter={"namespaces": ["team-b"]}),
-    "filter: namespace, singular": ask(query="anything", filter={"namespace": "team-b"}),
+    "filter: namespace, singular": ask(422, query="anything", filter={"namespace": "team-b"}),
     "filter: source": ask(query="anything", filter={"sources": ["source-of-b"]}),
     "filter: tags": ask(query="anything", filter={"tags": ["tag-of-b"]}),
     "always include": ask(query="anything", always=["{id}"]),
-    "always include, in the filter": ask(query="anything", filter={"always": ["{id}"]}),
+    "always include, in the filter": ask(422, query="anything", filter={"always": ["{id}"]}),
     "explain": ask(query="{name}", explain=True),
-    "the granted namespaces in the body": ask(query="{name}", granted=["team-b"]),
+    "the granted namespaces in the body": ask(422, query="{name}", granted=["team-b"]),
     "the namespace in a header": Attempt("POST", "/retrieve", {"query": "{name}"}, {"X-Namespace": "team-b"}),
     "the namespace in the query string": Attempt(
         "POST", "/retrieve?namespace=team-b&granted=team-b", {"query": "{name}"}
     ),
     "format": ask(query="{name}", format="openai"),
     "messages": ask(messages=[{"role": "user", "content": "{name}"}]),
-    "whole catalogue in a budget": ask(query="{name}", token_budget=1_000_000),
+    "format with its names": ask(query="{name}", format="tool_search_output", call_id="1"),
+    "conversation": ask(messages=[{"role": "user", "content": "open it"}, {"role": "user", "content": "call {id}"}]),
+    "whole catalogue in a budget": Attempt("POST", "/retrieve", {"query": "{name}", "token_budget": 100_000}),
+    "always, in a small budget": ask(query="anything", always=["{id}"], token_budget=10),
     "as many as are enough": ask(query="{name}", k="auto"),
-    "an invalid field": ask(query="{name}", k=-1, filter={"include": "{id}"}),
-    "a body that is no JSON": Attempt("POST", "/retrieve", b'{"query": "{id}'),
+    "as many as are enough, of several": ask(queries=["{name}", "{id}"], k="auto", explain=True),
+    "as many as are enough, always": ask(query="anything", k="auto", always=["{id}"]),
+    "an invalid field": ask(422, query="{name}", k=-1, filter={"include": "{id}"}),
+    "a body that is no JSON": Attempt("POST", "/retrieve", b'{"query": "{id}', status=400),
     "liveness": Attempt("GET", "/healthz"),
     "readiness": Attempt("GET", "/readyz"),
-    "metrics": Attempt("GET", "/metrics"),
+    "metrics": Attempt("GET", "/metrics", status=403),
+    "the document": Attempt("GET", "/openapi.json"),
     "list of tools": Attempt("GET", "/tools?limit=100"),
     "list of tools of the namespace": Attempt("GET", "/tools?namespace=team-b"),
-    "a tool": Attempt("GET", "/tools/{id}"),
-    "a tool, escaped": Attempt("GET", "/tools/%40team-b%2Fvault%2Fopen_vault"),
-    "removal": Attempt("DELETE", "/tools/{id}"),
+    "list of tools by the beginning of the id": Attempt("GET", "/tools?prefix=@team-b/"),
+    "list of tools by what is in the name": Attempt("GET", "/tools?search=vault"),
+    "list of tools behind one": Attempt("GET", "/tools?after={id}"),
+    "a tool": Attempt("GET", "/tools/{id}", status=404),
+    "a tool, escaped": Attempt("GET", "/tools/%40team-b%2Fvault%2Fopen_vault", status=404),
+    "replacing": put("{id}", 403),
+    "replacing in the namespace": put("vault/open_vault", 403, namespace="team-b"),
+    "replacing beside one's own": Attempt(
+        "PUT", "/tools", {"tools": [{"id": "@team-a/x", "name": "x"}, {"id": "{id}", "name": "y"}]}, status=403
+    ),
+    "removal": Attempt("DELETE", "/tools/{id}", status=404),
+    "removal of several": Attempt("DELETE", "/tools", {"ids": ["{id}", "@team-a/none"]}),
     "options of a tool": Attempt("OPTIONS", "/tools/{id}"),
-    "feedback": Attempt("POST", "/feedback", {"request_id": "x", "tools": ["{id}"]}),
-    "an unknown path": Attempt("GET", "/{id}"),
-    "MCP: search": Attempt(
-        "POST",
-        "/mcp",
-        {
-            "jsonrpc": "2.0",
-            "id": 1,
-            "method": "tools/call",
-            "params": {"name": "search_tools", "arguments": {"query": "{name}"}},
-        },
-        {"Accept": "application/json, text/event-stream"},
+    "feedback": Attempt("POST", "/feedback", {"request_id": "x", "used": ["{id}"]}, status=422),
+    "feedback, beside one's own": Attempt(
+        "POST", "/feedback", {"request_id": "x", "used": ["mail/send_0", "{id}"]}, status=422
     ),
-    "MCP: details": Attempt(
-        "POST",
-        "/mcp",
-        {
-            "jsonrpc": "2.0",
-            "id": 1,
-            "method": "tools/call",
-            "params": {"name": "get_tool_details", "arguments": {"tools": ["{id}"]}},
-        },
-        {"Accept": "application/json, text/event-stream"},
-    ),
+    "an unknown path": Attempt("GET", "/{id}", status=404),
+    "MCP: search": call("search_tools", query="{name}", k=50),
+    "MCP: search with what it says": call("search_tools", query="open the vault, hidden-words", k=50),
+    "MCP: search among ids": call("search_tools", query="anything", filter={"include": ["{id}"]}),
+    "MCP: search in a namespace": call("search_tools", query="anything", filter={"namespaces": ["team-b"]}),
+    "MCP: details": call("get_tool_details", ids=["{id}"]),
+    "MCP: details, beside a shared one": call("get_tool_details", ids=["{id}", "mail/send_0"]),
 }
 
 
@@ -187,7 +201,7 @@ def told(client: FlaskClient, attempt: Attempt, tool_id: str, name: str) -> tupl
 @pytest.mark.parametrize("case", ATTEMPTS)
 def test_an_attempt_tells_nothing(asking: FlaskClient, case: str) -> None:
     status, real = told(asking, ATTEMPTS[case], REAL, REAL_NAME)
-    assert status < 500
+    assert status == ATTEMPTS[case].status, real
     assert not [secret for secret in SECRETS if secret in real]
     if asks_by_id(ATTEMPTS[case]):
         assert (status, real) == told(asking, ATTEMPTS[case], NONE, NONE_NAME), "there is no telling"
@@ -211,6 +225,8 @@ def test_the_attempts_would_find_something(folder: Path) -> None:
     client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {token}"
     found = [case for case in ATTEMPTS if any(s in told(client, ATTEMPTS[case], REAL, REAL_NAME)[1] for s in SECRETS)]
     assert {"what its description says", "exact name", "exact id", "its parameter", "batch", "rewrite"} <= set(found)
+    assert {"list of tools", "a tool", "MCP: search", "MCP: details", "conversation", "explain"} <= set(found)
+    assert {"whole catalogue in a budget", "as many as are enough", "filter: tags", "always include"} <= set(found)
 
 
 def test_counts_are_of_what_is_seen(asking: FlaskClient) -> None:
@@ -219,6 +235,11 @@ def test_counts_are_of_what_is_seen(asking: FlaskClient) -> None:
     assert answer["index"]["tools"] == len(VISIBLE)
     assert not {"fingerprint", "revision", "created"} & set(answer["index"]), "they change with what others do"
     assert "index" not in asking.get("/readyz").get_json()
+    assert asking.get("/tools?limit=3").get_json()["total"] == len(VISIBLE)
+    whole = asking.post("/retrieve", json={"query": "anything at all", "token_budget": 100_000}).get_json()
+    assert (len(whole["tools"]), whole["tokens_saved"], whole["whole_catalogue"]) == (len(VISIBLE), 0, True)
+    some = asking.post("/retrieve", json={"query": "anything at all", "token_budget": 200}).get_json()
+    assert some["tokens"] + some["tokens_saved"] == whole["tokens"]
 
 
 def test_a_key_without_shared_tools_sees_its_own_alone(folder: Path) -> None:
@@ -255,6 +276,9 @@ def test_the_engine_tells_nothing(engine: Engine, case: str) -> None:
     assert {one.tool_id for one in answer.tools} <= VISIBLE
     rest = {key: value for key, value in answer.to_json().items() if key != "query"}
     text = re.sub(r'"clause": "[^"]*"', "", json.dumps(rest))  # a clause is of the request
+    wanted, always = ENGINE[case].wanted, ENGINE[case].always
+    for sent in (*wanted.tags, *wanted.sources, *(wanted.namespaces or ()), *(wanted.include or ()), *always):
+        text = text.replace(f"'{sent}'", "SENT")
     assert not [secret for secret in SECRETS if secret in text]
 
 

@@ -44,6 +44,17 @@ def test_one_scrape_sums_over_all_workers(sample_folder: Path) -> None:
             assert not any("secret" in part for labels in found for part in labels)
 
 
+def test_a_search_by_mcp_is_counted_and_logged_as_a_request_is(sample_folder: Path) -> None:
+    params = {"name": "search_tools", "arguments": {"query": "refund", "k": 3}}
+    with serving(sample_folder, "--workers", "1") as server:
+        assert server.ask("/mcp", {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}).status == 200
+        found = scrape(server)
+        assert found["qta_requests_total", "200", "/mcp"] == 1
+        assert found["qta_stage_duration_seconds_count", "search"] == found["qta_batch_size_sum",] == 1
+        line = next(line for line in lines(server) if line["route"] == "/mcp")
+        assert (line["k"], line["answers"], line["status"]) == (3, 1, 200)
+
+
 def test_metrics_need_admin_where_there_are_keys(sample_folder: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(sample_folder, tmp_path / "index"))
     store = KeyStore(folder)
@@ -63,12 +74,14 @@ def test_a_line_for_each_request_without_what_was_asked(sample_folder: Path) -> 
     with serving(sample_folder, "--workers", "1") as server:
         server.ask("/retrieve", {"query": "a confidential wish " * 200, "k": 3}, headers={"X-Request-Id": "abc-1"})
         server.ask("/tools/secret-name")
+        server.ask("/nothing/secret-name")
         server.ask("/retrieve", {"query": "", "confidential": 1})
-        first, second, third = lines(server)
+        first, tool, second, third = lines(server)
         assert (first["request_id"], first["route"], first["status"], first["k"]) == ("abc-1", "/retrieve", 200, 3)
         assert first["degraded"] == ["query_truncated"]
         assert isinstance(first["ms"], float)
         assert str(first["time"]).startswith("20")
+        assert (tool["route"], tool["status"]) == ("/tools/<tool_id:tool_id>", 404)
         assert (second["route"], second["status"]) == ("none", 404)
         assert third["status"] == 422
         assert not any("confidential" in str(line) or "secret" in str(line) for line in server.log)

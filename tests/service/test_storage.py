@@ -49,7 +49,7 @@ def test_a_locked_database(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     locking.execute("BEGIN EXCLUSIVE")
     refused = client.put("/written/tiger")
     assert refused.status_code == 503
-    assert "locked; nothing was changed" in refused.get_json()["detail"]
+    assert "nothing was changed, try again" in refused.get_json()["detail"]
     assert refused.headers["Retry-After"]
     answer = client.post("/retrieve", json={"query": "new/tiger"}).get_json()
     assert len(answer["tools"]) == 5
@@ -113,7 +113,7 @@ def test_a_full_disk(folder: Path, tmp_path: Path) -> None:
     assert done.stdout, done.stderr
     told = json.loads(done.stdout)
     assert told["written"] >= 1
-    assert told["refused"]["status"] == 503
+    assert told["refused"]["status"] == 507
     assert "full" in told["refused"]["detail"]
     assert "nothing was changed" in told["refused"]["detail"]
     assert told["key"].startswith("ArtefactError")

@@ -54,10 +54,8 @@ _FILES = (
     "vectors.npy",
 )  # and hnsw.faiss, for a large catalogue
 _BUILD = r"[0-9a-f]{12}-[0-9a-f]{6}"
-_OURS = (
-    r"(manifest|calibration|keys)\.json(\.part)?|\.((merge|keys)\.)?lock|building|"
-    rf"(changes|feedback)\.db(-wal|-shm)?|{_BUILD}"
-)
+_KEPT = r"(calibration|keys)\.json(\.part)?|(changes|feedback)\.db(-wal|-shm)?"
+_OURS = rf"manifest\.json(\.part)?|\.((merge|keys)\.)?lock|building|{_BUILD}|{_KEPT}"
 _LIBRARIES = ("numpy", "faiss-cpu", "bm25s", "onnxruntime", "tokenizers")
 
 Advance = Callable[[int], object]

@@ -18,7 +18,7 @@ from mcp.client.stdio import StdioServerParameters
 
 from service.openapi import openapi
 from service.routes import register_routes
-from service.schemas import RetrieveRequest
+from service.schemas import FeedbackRequest, RetrieveRequest
 from tests.conftest import ROOT, Server, serving
 
 PAGES = {name: (ROOT / "docs" / f"{name}.md").read_text("utf-8") for name in ("api", "mcp", "python")}
@@ -30,8 +30,9 @@ def blocks(page: str) -> list[tuple[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def server(sample_folder: Path) -> Iterator[Server]:
-    with serving(sample_folder, "--workers", "1") as running:
+def server(sample_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = Path(shutil.copytree(sample_folder, tmp_path_factory.mktemp("docs") / "index"))
+    with serving(folder, "--workers", "1") as running:
         yield running
 
 
@@ -61,7 +62,7 @@ def holds(answer: Any, shown: Any) -> bool:
 
 def test_every_command_of_the_api_page_answers_what_is_shown(server: Server, tmp_path: Path) -> None:
     found = blocks("api")
-    assert [kind for kind, _ in found] == ["sh", *["sh", "json"] * 3]
+    assert [kind for kind, _ in found] == ["sh", *["sh", "json"] * 5]
     run(["bash", "-euc", found[0][1].replace("http://127.0.0.1:8000", server.url)], tmp_path)
     for (_, command), (_, shown) in zip(found[1::2], found[2::2], strict=True):
         answer = json.loads(run(["bash", "-euc", command.replace("http://127.0.0.1:8000", server.url)], tmp_path))
@@ -75,7 +76,7 @@ def test_the_api_page_has_every_route_and_every_field() -> None:
     for path, operations in paths.items():
         for method in operations:
             assert f"| `{method.upper()} {path}` |" in PAGES["api"]
-    for field in RetrieveRequest.model_fields:
+    for field in (*RetrieveRequest.model_fields, *FeedbackRequest.model_fields):
         assert f"| `{field}` |" in PAGES["api"]
 
 

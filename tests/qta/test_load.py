@@ -64,7 +64,7 @@ def test_the_folder_of_records_goes_with_what_was_loaded(tmp_path: Path, monkeyp
         ({"tools": RECORDS, "rewriter": "nothing"}, ArtefactError, "nothing: no rewriter"),
         ({"tools": []}, InputError, "no tools: give at least one record"),
         ({"tools": [RECORDS[0], {"description": "x"}]}, InputError, r"tools\[1\]: the name is missing"),
-        ({"tools": ["get_weather"]}, InputError, r"tools\[0\]: a tool must be a mapping, not str"),
+        ({"tools": ["get_weather"]}, InputError, r"tools\[0\]: a tool must be an object, not str"),
         ({"tools": [RECORDS[0], RECORDS[0]]}, InputError, "tool id 'get_weather' occurs twice"),
     ],
 )

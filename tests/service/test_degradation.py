@@ -93,11 +93,14 @@ def test_an_index_swapped_for_a_damaged_one(folder: Path, encoder: Encoder) -> N
     with serving(folder, "--workers", "2") as server:
         before = server.ask("/retrieve", ASK).json
         damage(folder)
-        for _ in range(10):
-            answer = server.ask("/retrieve", ASK)
-            assert answer.status == 200
-            assert answer.json["tools"] == before["tools"]
-            assert reasons(answer.json) == ["index_outdated"]
+
+        def all_say_so() -> bool:
+            answers = [server.ask("/retrieve", ASK) for _ in range(10)]
+            assert all(answer.status == 200 for answer in answers)
+            assert all(answer.json["tools"] == before["tools"] for answer in answers)
+            return all(reasons(answer.json) == ["index_outdated"] for answer in answers)
+
+        assert eventually(all_say_so)
         ready = server.ask("/readyz")
         assert (ready.status, ready.json["status"], ready.json["degraded"]) == (200, "degraded", ["index_outdated"])
         assert "vectors.npy: missing or damaged" in ready.json["troubles"]["index_outdated"]

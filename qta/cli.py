@@ -10,6 +10,7 @@ from mtrb.errors import QTAError
 from qta import __version__
 from qta.commands.calibrate import calibrate
 from qta.commands.evaluate import evaluate
+from qta.commands.keys import keys
 from qta.commands.retrieve import retrieve
 from qta.commands.rewrite import rewrite
 from qta.commands.sync import sync
@@ -76,14 +77,25 @@ def index(tools: tuple[str, ...], out: Path, format_: str | None, skip_invalid: 
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def serve(arguments: tuple[str, ...]) -> None:
     """Serve an index over HTTP; `qta serve --help` lists the options."""
+    _hand_over("service", "qta serve", arguments)
+
+
+@cli.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def mcp(arguments: tuple[str, ...]) -> None:
+    """Let an MCP client search an index, over stdio; `qta mcp --help` lists the options."""
+    _hand_over("service.stdio", "qta mcp", arguments)
+
+
+def _hand_over(module: str, name: str, arguments: tuple[str, ...]) -> None:
+    """Let a program of the service take over this process; it stands to the right of this package."""
     import runpy
 
-    # The service is a program of its own, to the right of this package; it takes over this process.
-    sys.argv = ["qta serve", *arguments]
-    runpy.run_module("service", run_name="__main__")
+    sys.argv = [name, *arguments]
+    runpy.run_module(module, run_name="__main__")
 
 
-for command in (retrieve, calibrate, evaluate, rewrite, sync, tools, train):
+for command in (retrieve, calibrate, evaluate, keys, rewrite, sync, tools, train):
     cli.add_command(command)
 
 

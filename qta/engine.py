@@ -150,7 +150,7 @@ class Engine:
             k=asked.k if isinstance(asked.k, int) and asked.budget is None else len(tools),
             ranking=chosen.ranking,
             tools=tools,
-            index=view.about,
+            index=self._about(view, asked.granted),
             rewritten_query=join_steps(rewritten.steps) or None,
             timing_ms=clock.timing_ms(),
             degraded=[*self._remarks(reading, rewritten), *_remarks(view, asked, choice, chosen)],
@@ -184,6 +184,13 @@ class Engine:
             view = self._view = _View(now, retriever, Selector(now, facets), _about(now), uses)
         return view
 
+    def _about(self, view: _View, granted: frozenset[str] | None) -> dict[str, Any]:
+        """Return what identifies the catalogue; to whom not all is granted, nothing that tells of the rest."""
+        if granted is None:
+            return view.about
+        told = {name: value for name, value in view.about.items() if name in ("search", "encoder")}
+        return {"tools": int(view.selector.allowed(ALL, granted).sum()), **told}
+
     def _rewrite(self, view: _View, reading: Reading, asked: Request, allowed: Mask) -> Rewrite:
         """Return the steps of a request; one that names its tool is left alone unless asked for."""
         named = asked.rewrite == "auto" and view.retriever.named(reading.text, allowed)
@@ -199,6 +206,7 @@ class Engine:
             *([remark("query_truncated", max_tokens=self._encoder.manifest.max_tokens)] if reading.truncated else []),
             *([] if reading.understood else [remark("query_not_understood")]),
             *([remark(rewritten.failure)] if rewritten.failure else []),
+            *([remark("index_outdated")] if self.catalogue.trouble else []),
         ]
 
 

@@ -145,10 +145,7 @@ class HybridRetriever:
 
     def named(self, text: str, allowed: Allowed | None = None) -> list[list[int]]:
         """Return the tools of each name in a text, of the allowed ones."""
-        groups = self.index.finder.find(text)
-        return (
-            groups if allowed is None else [kept for group in groups if (kept := [at for at in group if allowed[at]])]
-        )
+        return self.index.finder.find(text, allowed)
 
     def _needs(self, position: int) -> list[list[Provider]]:
         if position not in self._known_needs:

@@ -6,6 +6,7 @@
     DIR/changes.db           what was changed since the build, while it was served
     DIR/feedback.db          which tools were used, see `qta.feedback`
     DIR/calibration.json     how many tools are enough, see `qta.conformal`
+    DIR/keys.json            who may ask a service for what (`qta keys`)
 
 A reader follows the manifest, so at every moment it finds the old index or the new one.
 """
@@ -53,7 +54,8 @@ _FILES = (
     "vectors.npy",
 )  # and hnsw.faiss, for a large catalogue
 _BUILD = r"[0-9a-f]{12}-[0-9a-f]{6}"
-_OURS = rf"(manifest|calibration)\.json(\.part)?|\.(merge\.)?lock|building|(changes|feedback)\.db(-wal|-shm)?|{_BUILD}"
+_KEPT = r"(calibration|keys)\.json(\.part)?|(changes|feedback)\.db(-wal|-shm)?"
+_OURS = rf"manifest\.json(\.part)?|\.((merge|keys)\.)?lock|building|{_BUILD}|{_KEPT}"
 _LIBRARIES = ("numpy", "faiss-cpu", "bm25s", "onnxruntime", "tokenizers")
 
 Advance = Callable[[int], object]

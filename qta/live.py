@@ -57,6 +57,7 @@ class LiveCatalogue:
         self._encoder = encoder
         self._merge_at = merge_at
         self._lock = threading.RLock()
+        read_manifest(folder)  # so that no log is begun in a folder that holds no index
         self._log = ChangeLog(folder)
         self._changes: dict[str, Change] = {}
         self._merging: threading.Thread | None = None
@@ -159,11 +160,11 @@ class LiveCatalogue:
 
     def _look(self) -> None:
         """Read what has changed; where that fails, keep what there is."""
+        if self.trouble:
+            self._look_again = time.monotonic() + _PATIENCE
         try:
             if self.trouble or self._seen() != self._stamps:
                 self._refresh()
-            if not self._is_loading():
-                self.trouble = None
         except (QTAError, OSError) as error:
             self._note_trouble(error)
 
@@ -185,6 +186,8 @@ class LiveCatalogue:
         try:
             if read_manifest(self.folder) != self._base.manifest:
                 self._begin_to_load()
+            else:
+                self.trouble = None
         finally:  # changes are seen over the index that there is, also where a new one cannot be read
             self._put_on_top()
         self._stamps = stamps
@@ -225,6 +228,7 @@ class LiveCatalogue:
                 base = load_index(self.folder, self._encoder)
                 _ = base.positions, base.finder  # made here, so that no request waits for them
                 self._put_on_top(base)
+                self.trouble = None
 
     def _load_quietly(self) -> None:
         try:

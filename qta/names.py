@@ -4,7 +4,9 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import regex
+from numpy.typing import NDArray
 
 from mtrb.identifiers import split_identifier
 
@@ -52,15 +54,19 @@ class NameIndex:
                     self._entries[_normal(spelling)].append(_Entry(position, spelling))
                     self._lengths[words[0]].add(len(words))
 
-    def find(self, text: str) -> list[list[int]]:
-        """Return the tools of each name in the text, in the order of the text; an ambiguous name has several."""
+    def find(self, text: str, allowed: NDArray[np.bool_] | None = None) -> list[list[int]]:
+        """Return the tools of each name in the text, in the order of the text; an ambiguous name has several.
+
+        A tool that is not allowed has no name: its longer name does not hide the shorter one of another tool.
+        """
         words = list(_WORD.finditer(text))
         found: list[list[int]] = []
         start = 0
         while start < len(words):
             step = 1
             for length in sorted(self._lengths.get(words[start][0].casefold(), ()), reverse=True):
-                positions = list(self._named(_mention(text, words, start, length)))
+                mentioned = self._named(_mention(text, words, start, length))
+                positions = [at for at in mentioned if allowed is None or allowed[at]]
                 if positions:
                     found.append(positions)
                     step = length

@@ -197,6 +197,9 @@ class OverlayNames:
     added: NameIndex
     first: int
 
-    def find(self, text: str) -> list[list[int]]:
+    def find(self, text: str, allowed: NDArray[np.bool_] | None = None) -> list[list[int]]:
         """Return the tools of each name in the text; what is not alive is left out by the caller's mask."""
-        return self.base.find(text) + [[at + self.first for at in group] for group in self.added.find(text)]
+        before, added = (None, None) if allowed is None else (allowed[: self.first], allowed[self.first :])
+        return self.base.find(text, before) + [
+            [at + self.first for at in group] for group in self.added.find(text, added)
+        ]

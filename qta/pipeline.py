@@ -36,7 +36,7 @@ class Dense(Protocol):
 class Finder(Protocol):
     """Find the tools that a text names."""
 
-    def find(self, text: str) -> list[list[int]]:
+    def find(self, text: str, allowed: NDArray[np.bool_] | None = None) -> list[list[int]]:
         """Return the positions of the tools of each name, in the order of the text."""
         ...
 

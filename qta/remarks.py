@@ -17,6 +17,7 @@ _DETAILS = {
     "rewrite_failed": "the rewriter failed; the request was ranked as it is",
     "rewrite_empty": "the rewriter had nothing to say; the request was ranked as it is",
     "no_rewriter": "no rewriter is installed; the request was ranked as it is",
+    "index_outdated": "what was changed last cannot be read; the tools as they were before answered",
     "filter_unknown": "the filter names what no tool has: {named}",
     "filter_leaves_nothing": "the filter leaves no tool to choose from",
     "always_unknown": "'always' names tools that there are not, or that the filter excludes: {named}",

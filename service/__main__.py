@@ -17,6 +17,11 @@ from mtrb.errors import QTAError
 @click.option("--rewriter", help="off, default, a folder of `qta train`, or an endpoint's URL.  [default: off]")
 @click.option("--rewriter-model", help="The endpoint's model; its key is QTA_REWRITER_KEY.")
 @click.option("--rewrite-timeout", type=click.FloatRange(0, min_open=True), help="Seconds.  [default: 1.0]")
+@click.option("--queue", type=click.IntRange(1), help="Requests that may wait in each worker.  [default: 16]")
+@click.option("--deadline", type=click.FloatRange(0, min_open=True), help="Seconds they may wait.  [default: 10]")
+@click.option(
+    "--allow-open", is_flag=True, default=None, help="Serve other machines without any key: behind a gateway."
+)
 def main(**options: Any) -> None:
     """Serve an index over HTTP.
 
@@ -25,6 +30,7 @@ def main(**options: Any) -> None:
     from qta.budget import TokenCounter
     from qta.encoder import Encoder
     from qta.index import load_index
+    from service.auth import refuse_to_be_open
     from service.config import Settings
     from service.server import Application, listen
 
@@ -34,6 +40,7 @@ def main(**options: Any) -> None:
     TokenCounter(settings.budget_tokenizer)
     tools = len(load_index(settings.index, Encoder()).ids)  # so that a bad index is refused here, once
     listener = listen(settings)
+    refuse_to_be_open(listener.getsockname()[0], settings)
     name, number = listener.getsockname()[:2]
     url = f"http://[{name}]:{number}" if ":" in name else f"http://{name}:{number}"
     ready = (
@@ -44,14 +51,14 @@ def main(**options: Any) -> None:
     Application(settings, listener, ready).run()
 
 
-def run() -> None:
+def run(command: click.Command, name: str) -> None:
     """Start, or say in one or two lines on stderr why not, with exit status 2."""
     try:
-        main(prog_name="qta serve", standalone_mode=False)
+        command.main(prog_name=name, standalone_mode=False)
     except click.exceptions.Exit as status:
         sys.exit(status.exit_code)
     except click.ClickException as error:
-        click.echo(f"error: {error.format_message()}\ntry: qta serve --help", err=True)
+        click.echo(f"error: {error.format_message()}\ntry: {name} --help", err=True)
         sys.exit(2)
     except (QTAError, OSError) as error:
         click.echo(f"error: {error}", err=True)
@@ -62,4 +69,4 @@ def run() -> None:
 
 
 if __name__ == "__main__":
-    run()
+    run(main, "qta serve")

@@ -21,6 +21,10 @@ class Settings(BaseModel):
         rewrite_timeout: seconds that a request waits for its rewrite before it is ranked as it is.
         feedback: whether requests are kept so that there can be feedback on them, see `qta.feedback`.
         budget_tokenizer: a tokenizer.json that counts token budgets; the bundled one when not given.
+        allow_open: serve others than this machine without any key.
+        queue: requests that may wait in each worker when a burst comes; more are refused at once.
+        deadline: seconds that a request may wait; one that has waited longer is refused rather than computed.
+        log_requests: log a line for each request; `log_queries` puts what was asked into it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -36,6 +40,11 @@ class Settings(BaseModel):
     rewrite_timeout: Annotated[float, Field(gt=0)] = 1.0
     feedback: bool = True
     budget_tokenizer: Path | None = None
+    allow_open: bool = False
+    queue: Annotated[int, Field(ge=1)] = 16
+    deadline: Annotated[float, Field(gt=0)] = 10.0
+    log_requests: bool = True
+    log_queries: bool = False
 
     def rewriter_choice(self) -> RewriterChoice | None:
         """Return the rewriter that is wanted, if any."""

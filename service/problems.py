@@ -5,8 +5,10 @@ import logging
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from flask import Flask, Response, request
-from werkzeug.exceptions import HTTPException, InternalServerError, UnprocessableEntity
+from flask import Flask, Response, current_app, g, request
+from werkzeug.exceptions import HTTPException, InternalServerError, ServiceUnavailable, UnprocessableEntity
+
+from mtrb.errors import BusyError, InputError, QTAError, StorageError
 
 logger = logging.getLogger(__name__)
 
@@ -26,12 +28,33 @@ class UnprocessableRequest(UnprocessableEntity):
         self.fields = fields
 
 
+class InsufficientStorage(HTTPException):
+    """507: the disk did not take the change."""
+
+    code = 507
+    description = "the change could not be written: the disk is full or read-only; nothing was changed"
+
+
 def register_problems(app: Flask) -> None:
     """Answer every HTTP error and every bug with problem details."""
 
     @app.errorhandler(HTTPException)
     def _http_error(error: HTTPException) -> Response:
         return problem(error)
+
+    @app.errorhandler(QTAError)
+    def _refusal(error: QTAError) -> Response:
+        text = str(error).replace(str(current_app.extensions["folder"]), "index")
+        if isinstance(error, InputError):
+            return problem(UnprocessableEntity(text))
+        logger.error("%s %s: %s", request.method, request.path, error)
+        if isinstance(error, StorageError):
+            return problem(InsufficientStorage())
+        if isinstance(error, BusyError):
+            return problem(
+                ServiceUnavailable("another process is writing; nothing was changed, try again", retry_after=1)
+            )
+        return problem(ServiceUnavailable(text, retry_after=5))
 
     @app.errorhandler(Exception)
     def _bug(error: Exception) -> Response:
@@ -48,6 +71,7 @@ def problem(error: HTTPException) -> Response:
         "status": status,
         "detail": error.description,
         "instance": request.path,
+        "request_id": g.get("request_id"),
     }
     if isinstance(error, UnprocessableRequest):
         body["errors"] = [entry._asdict() for entry in error.fields]

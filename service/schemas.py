@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
@@ -32,7 +33,19 @@ MAX_NAMES = 1_000
 AUTO_TOOLS = 100
 """Tools that `"k": "auto"` may return."""
 
-QueryText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_QUERY_CHARACTERS)]
+
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WHOLE = BeforeValidator(_whole)
+"""Put behind the limits of a whole number: to JSON, 5.0 is one, and the same as 5."""
+
+QueryText = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_QUERY_CHARACTERS),
+    Field(json_schema_extra={"pattern": r"[^\s\u0085]"}),  # what stripping and a length of one come to
+]
 Name = Annotated[str, StringConstraints(max_length=1_000)]
 Names = Annotated[list[Name], Field(max_length=MAX_NAMES)]
 
@@ -49,14 +62,27 @@ def _one_message(message: str) -> WrapValidator:
     return WrapValidator(validate)
 
 
-Size = Annotated[Annotated[int, Field(ge=1, le=100)] | Literal["auto"], _one_message("must be 1 to 100, or 'auto'")]
+Size = Annotated[
+    Annotated[int, Field(ge=1, le=100), WHOLE] | Literal["auto"], _one_message("must be 1 to 100, or 'auto'")
+]
 Blocks = Annotated[str | list[dict[str, Any]] | None, _one_message("must be a text or a list of content blocks")]
+
+
+def exactly_one_of(*names: str) -> dict[str, Any]:
+    """Return the JSON Schema that says that one of some fields is given; the others are absent or null."""
+    given, absent = {"not": {"type": "null"}}, {"type": "null"}
+    return {
+        "oneOf": [
+            {"required": [name], "properties": {other: given if other == name else absent for other in names}}
+            for name in names
+        ]
+    }
 
 
 class Body(BaseModel):
     """A JSON body of a request."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
 
     @classmethod
     def parse(cls, body: bytes) -> Self:
@@ -80,16 +106,19 @@ class Body(BaseModel):
             raise UnprocessableRequest([_field(entry["loc"], entry["msg"]) for entry in found]) from None
 
 
-class Wanted(BaseModel):
+class Wanted(Body):
     """Which tools a request wants; what is not said allows all."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
     tags: Names = []
+    """Only tools that have all of these tags."""
     sources: Names = []
+    """Only tools from one of these sources, such as a server's or an API's name."""
     namespaces: Names | None = None
+    """Only tools in one of these namespaces; an id '@team/mail/send' is in the namespace 'team'."""
     include: Names | None = None
+    """Only tools of these ids."""
     exclude: Names = []
+    """No tools of these ids."""
 
     def filter(self) -> Filter:
         """Return it as the engine takes it."""
@@ -102,10 +131,10 @@ class Wanted(BaseModel):
         )
 
 
-class Message(BaseModel):
+class Message(Body):
     """A message of a conversation, as OpenAI or Anthropic have it; what else is in it is passed over."""
 
-    model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
+    model_config = ConfigDict(extra="ignore")
 
     role: str = ""
     content: Blocks = None
@@ -114,18 +143,34 @@ class Message(BaseModel):
 class RetrieveRequest(Body):
     """The body of `POST /retrieve`: a `query`, several `queries` answered alike, or a conversation's `messages`."""
 
+    model_config = ConfigDict(json_schema_extra=exactly_one_of("query", "queries", "messages"))
+
     query: QueryText | None = None
+    """What is to be done, as the user says it."""
     queries: Annotated[list[QueryText], Field(min_length=1, max_length=MAX_QUERIES)] | None = None
+    """Several requests; they may ask for 2,000 tools (queries x k, 100 each with `auto`) or 400,000 tokens (queries x
+    token_budget), and hold 100,000 characters in all."""
     messages: Annotated[list[Message], Field(min_length=1, max_length=MAX_MESSAGES)] | None = None
+    """A conversation, oldest message first; the request is what its user last asked for."""
     k: Size = 5
+    """How many tools; `auto` as many as are enough with a stated probability."""
     rewrite: Literal["auto", "off", "always"] = "auto"
+    """Whether a rewriter, where one is installed, puts the request into the catalogue's words; `auto` leaves alone
+    what names its tool."""
     format: OutputFormat = "native"
+    """In whose form the tools are written."""
     detail: Detail = "full"
+    """How much of a tool is written; the forms of vendors are always whole."""
     call_id: Annotated[str, StringConstraints(max_length=1_000)] | None = None
+    """The call that a `tool_search_output` answers."""
     filter: Wanted = Wanted()
+    """Which tools may be in the answer."""
     always: Annotated[list[Name], Field(max_length=100)] = []
-    token_budget: Annotated[int, Field(ge=1, le=MAX_BUDGET)] | None = None
+    """Ids of tools that are in the answer whatever the request."""
+    token_budget: Annotated[int, Field(ge=1, le=MAX_BUDGET), WHOLE] | None = None
+    """How many tokens the tools may take as they are written; without `k`, as many tools as fit."""
     explain: bool = False
+    """Whether every tool says why it is in the answer."""
 
     @property
     def size(self) -> int | Literal["auto"] | None:
@@ -169,7 +214,9 @@ class FeedbackRequest(Body):
     """The body of `POST /feedback`: which tools were used for a request that was answered."""
 
     request_id: Annotated[str, StringConstraints(min_length=1, max_length=100)]
+    """What the answer had in `request_id`."""
     used: Annotated[list[Name], Field(max_length=100)]
+    """Ids of the tools that were used; empty where none was of use."""
 
 
 def _wrong(field: str, message: str) -> UnprocessableRequest:

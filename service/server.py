@@ -5,11 +5,14 @@ handful of clients that send their body slowly block every thread of theirs. Wai
 thread sees it.
 """
 
-import json
+import gc
 import logging
 import socket
 import time
+import uuid
+from collections.abc import Callable
 from contextlib import suppress
+from http import HTTPStatus
 from typing import Any
 
 from flask import Flask
@@ -19,16 +22,20 @@ from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.server import TcpWSGIServer
-from waitress.task import ErrorTask, ThreadedTaskDispatcher
+from waitress.task import ErrorTask, Task
 from waitress.wasyncore import loop
 
 from mtrb.errors import InputError
 from service import create_app
 from service.config import Settings
+from service.limits import WaitingRoom, problem_details
+from service.logs import log_request, log_to_stderr
+from service.metrics import forget_process, share_between_processes, stop_sharing
 
 _THREADS = 1  # for each worker; the work is computation, and a second thread would only compete for the same core
 _DRAIN_SECONDS = 25.0
 _BUSY_PAUSE = 0.0005
+_NO_INDEX_PAUSE = 0.05
 
 
 class _Problem(ErrorTask):
@@ -36,14 +43,16 @@ class _Problem(ErrorTask):
 
     def execute(self) -> None:
         error = self.request.error
-        body = {"type": "about:blank", "title": error.reason, "status": error.code, "detail": str(error.body)}
-        content = json.dumps(body).encode()
+        request_id = uuid.uuid4().hex
+        content, headers = problem_details(HTTPStatus(error.code), str(error.body), request_id)
         self.status = f"{error.code} {error.reason}"
-        self.response_headers.append(("Content-Type", "application/problem+json"))
+        self.response_headers += headers
         self.set_close_on_finish()
         self.channel.lingers = True
         self.content_length = len(content)
         self.write(content)
+        self.channel.server.task_dispatcher.metrics.refused("malformed", error.code)
+        log_request(request_id, "", "malformed", error.code, 0.0, reason=error.reason)
 
 
 class _Parser(HTTPRequestParser):
@@ -69,6 +78,19 @@ class _Channel(HTTPChannel):
     close_when_flushed: bool
     last_activity: float
     lingers = False
+    refused = False
+
+    def task_class(self, channel: "_Channel", request: HTTPRequestParser) -> Task:
+        """Return what is done for a request whose turn has come; a server that stops closes the connection after."""
+        task = self.server.task_dispatcher.task(channel, request)
+        if not self.server.accepting:
+            task.set_close_on_finish()
+        return task
+
+    def handle_close(self) -> None:
+        """Close, and do not compute what nobody waits for."""
+        self.server.task_dispatcher.leave(self)
+        super().handle_close()
 
     def handle_write(self) -> None:
         """Send what there is to send; then close, or stop sending and go on reading."""
@@ -82,8 +104,12 @@ class _Channel(HTTPChannel):
                 self.socket.shutdown(socket.SHUT_WR)
 
     def received(self, data: bytes) -> bool:
-        """Take bytes of a request, or drop them behind a refusal."""
-        return False if self.lingers else super().received(data)
+        """Take bytes of a request, or drop them behind a refusal; answer at once what the queue has no place for."""
+        taken = False if self.lingers else super().received(data)
+        while self.refused:
+            self.refused = False
+            self.service()
+        return bool(taken)
 
     def handle_read(self) -> None:
         """Read; only what is not dropped counts as activity."""
@@ -95,10 +121,11 @@ class _Channel(HTTPChannel):
 
 class _Server(TcpWSGIServer):
     channel_class = _Channel
+    has_index: Callable[[], bool]
 
     def handle_accept(self) -> None:
-        """Accept a connection, leaving idler workers a moment to take it first."""
-        time.sleep(_BUSY_PAUSE * min(len(self.active_channels), 4))
+        """Accept a connection, leaving idler workers a moment to take it first, and those that have an index."""
+        time.sleep(_BUSY_PAUSE * min(len(self.active_channels), 4) if self.has_index() else _NO_INDEX_PAUSE)
         super().handle_accept()
 
     @property
@@ -120,15 +147,19 @@ class WaitressWorker(Worker):
             max_request_body_size=settings.max_body_bytes,
             channel_timeout=30,
             connection_limit=1000,
+            channel_request_lookahead=1,  # reading on is how a client that went away is noticed
             clear_untrusted_proxy_headers=True,
         )
-        dispatcher = ThreadedTaskDispatcher()
+        app: Flask = self.wsgi
+        dispatcher = WaitingRoom(settings.queue, settings.deadline, app.extensions["metrics"])
         dispatcher.set_thread_count(adjustments.threads)
         connections: dict[int, Any] = {}
         servers = [
             _Server(self.wsgi, connections, True, listener.sock, dispatcher, adjustments, _info(listener.sock), False)
             for listener in self.sockets
         ]
+        for server in servers:
+            server.has_index = lambda: app.extensions["engine"] is not None
         while self.alive:
             self._turn(connections)
         for server in servers:
@@ -151,6 +182,7 @@ class Application(BaseApplication):
         self.settings = settings
         self._listener = listener
         self._ready = ready
+        share_between_processes()
         super().__init__()
 
     def load_config(self) -> None:
@@ -162,6 +194,8 @@ class Application(BaseApplication):
         self.cfg.set("loglevel", "warning")
         self.cfg.set("control_socket_disable", True)
         self.cfg.set("post_worker_init", self._say_ready)
+        self.cfg.set("child_exit", lambda _, worker: forget_process(worker.pid))
+        self.cfg.set("on_exit", lambda _: stop_sharing())
 
     def _say_ready(self, worker: Worker) -> None:
         """Tell the user once that requests are answered, when the first worker has its index open."""
@@ -170,7 +204,11 @@ class Application(BaseApplication):
 
     def load(self) -> Flask:
         """Open the index in a worker."""
-        return create_app(self.settings)
+        log_to_stderr(self.settings)
+        app = create_app(self.settings)
+        gc.collect()
+        gc.freeze()  # so that no later collection walks through the index, which would hold up a request
+        return app
 
 
 def listen(settings: Settings) -> socket.socket:

@@ -4,12 +4,13 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 import pytest
 
@@ -101,9 +102,17 @@ class Reply(NamedTuple):
 class Server:
     """A service that runs in processes of its own."""
 
-    def __init__(self, url: str, process: "subprocess.Popen[str]") -> None:
+    def __init__(self, url: str, process: "subprocess.Popen[str]", log: TextIO | None = None) -> None:
         self.url = url
         self.process = process
+        self._log = log
+
+    @property
+    def log(self) -> list[dict[str, Any]]:
+        """Return what the workers have logged so far."""
+        assert self._log is not None
+        self._log.seek(0)
+        return [json.loads(line) for line in self._log if line.startswith("{")]
 
     @property
     def address(self) -> tuple[str, int]:
@@ -111,10 +120,15 @@ class Server:
         return host, int(port)
 
     def ask(
-        self, path: str, body: object = None, method: str | None = None, content_type: str = "application/json"
+        self,
+        path: str,
+        body: object = None,
+        method: str | None = None,
+        content_type: str = "application/json",
+        headers: Mapping[str, str] | None = None,
     ) -> Reply:
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data, method=method)
+        request = urllib.request.Request(self.url + path, data, dict(headers or {}), method=method)
         if data is not None:
             request.add_header("Content-Type", content_type)
         try:
@@ -128,10 +142,11 @@ class Server:
 @contextmanager
 def serving(folder: Path, *options: str) -> Iterator[Server]:
     """Serve an index with the real command on a free port, until the block ends."""
+    log = tempfile.TemporaryFile("a+")  # noqa: SIM115 (closed below)
     process = subprocess.Popen(
         [sys.executable, "-m", "qta", "serve", "--index", str(folder), "--port", "0", *options],
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=log,
         text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
@@ -139,12 +154,14 @@ def serving(folder: Path, *options: str) -> Iterator[Server]:
         assert process.stdout is not None
         line = process.stdout.readline()
         if not line:
-            assert process.stderr is not None
-            pytest.fail(f"the server did not start: {process.stderr.read()}")
-        yield Server(line.split(" on ")[1].split(";")[0], process)
+            process.wait(60)
+            log.seek(0)
+            pytest.fail(f"the server did not start: {log.read()}")
+        yield Server(line.split(" on ")[1].split(";")[0], process, log)
     finally:
         process.terminate()
         process.communicate(timeout=60)
+        log.close()
 
 
 @pytest.fixture(scope="module")

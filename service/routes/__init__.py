@@ -2,10 +2,10 @@
 
 from flask import Flask
 
-from service.routes import feedback, health, retrieve, tools
+from service.routes import documents, feedback, health, mcp, metrics, retrieve, tools
 
 
 def register_routes(app: Flask) -> None:
     """Add all routes to the application."""
-    for module in (retrieve, tools, feedback, health):
+    for module in (retrieve, tools, feedback, metrics, health, documents, mcp):
         app.register_blueprint(module.blueprint)

@@ -1,9 +1,11 @@
 """`POST /feedback`: learn which tools of an answer were used."""
 
-from flask import Blueprint, Response, current_app, g, request
-from werkzeug.exceptions import NotFound, ServiceUnavailable
+from flask import Blueprint, Response, current_app, request
+from werkzeug.exceptions import NotFound
 
-from mtrb.errors import ArtefactError
+from service.answers import FeedbackAnswer
+from service.auth import caller, scope
+from service.openapi import operation
 from service.problems import InvalidField, UnprocessableRequest
 from service.respond import engine, json_response, require_json
 from service.schemas import FeedbackRequest
@@ -12,6 +14,8 @@ blueprint = Blueprint("feedback", __name__)
 
 
 @blueprint.post("/feedback")
+@operation(FeedbackAnswer, body=FeedbackRequest)
+@scope("retrieve")
 def feedback() -> Response:
     """Keep which tools were used for a request; they rank higher from now on.
 
@@ -27,16 +31,12 @@ def feedback() -> Response:
     given = FeedbackRequest.parse(request.get_data())
     if not current_app.extensions["feedback"]:
         raise NotFound("feedback is switched off; it is taken where QTA_FEEDBACK is on")
-    known = set(engine().permitted(given.used, g.get("granted")))
+    known = set(engine().permitted(given.used, caller().granted))
     unknown = [at for at, tool_id in enumerate(given.used) if tool_id not in known]
     if unknown:
         raise UnprocessableRequest(
             [InvalidField(f"used.{at}", "no tool of this id is in the catalogue") for at in unknown]
         )
-    try:
-        found = engine().feedback.add(given.request_id, given.used)
-    except ArtefactError as error:
-        raise ServiceUnavailable(f"the feedback was not kept: {error}") from None
-    if not found:
+    if not engine().feedback.add(given.request_id, given.used):
         raise NotFound("no request of this request_id was answered here in the last day")
     return json_response({"request_id": given.request_id, "used": list(dict.fromkeys(given.used))})

@@ -1,18 +1,23 @@
 """`POST /retrieve`: rank tools for a request, or for several."""
 
-from flask import Blueprint, Response, current_app, g, request
+from flask import Blueprint, Response, current_app, request
 
 from qta.asking import Form, Request
 from qta.budget import Budget
 from qta.conversation import request_of
+from service.answers import RetrieveAnswer, RetrieveAnswers
+from service.auth import scope
+from service.openapi import operation
 from service.problems import InvalidField, UnprocessableRequest
-from service.respond import engine, json_response, require_json
+from service.respond import answer, json_response, require_json
 from service.schemas import RetrieveRequest
 
 blueprint = Blueprint("retrieve", __name__)
 
 
 @blueprint.post("/retrieve")
+@operation(RetrieveAnswer | RetrieveAnswers, body=RetrieveRequest)
+@scope("retrieve")
 def retrieve() -> Response:
     """Rank tools for a request, or for several.
 
@@ -24,10 +29,8 @@ def retrieve() -> Response:
     require_json()
     asked = RetrieveRequest.parse(request.get_data())
     if asked.queries is not None:
-        return json_response(
-            {"results": [engine().answer(_request(query, asked)).to_json() for query in asked.queries]}
-        )
-    return json_response(engine().answer(_request(asked.query or _said(asked), asked)).to_json())
+        return json_response({"results": [answer(_request(query, asked)).to_json() for query in asked.queries]})
+    return json_response(answer(_request(asked.query or _said(asked), asked)).to_json())
 
 
 def _said(asked: RetrieveRequest) -> str:
@@ -44,7 +47,6 @@ def _request(query: str, asked: RetrieveRequest) -> Request:
         k=asked.size,
         rewrite=asked.rewrite,
         wanted=asked.filter.filter(),
-        granted=g.get("granted"),
         always=tuple(asked.always),
         explain=asked.explain,
         form=Form(asked.format, asked.detail, asked.call_id),

@@ -1,18 +1,15 @@
 """`/tools`: the catalogue, listed and changed while it is served."""
 
-import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
 import orjson
 from flask import Blueprint, Response, request
 from pydantic import ConfigDict, Field
-from typing_extensions import TypedDict  # that of typing is of no use to pydantic before Python 3.12
-from werkzeug.exceptions import HTTPException, NotFound, ServiceUnavailable
+from werkzeug.exceptions import Forbidden, NotFound
 from werkzeug.routing import PathConverter
 
-from mtrb.errors import ArtefactError, BusyError, StorageError
 from mtrb.formats import parse_records
 from mtrb.identifiers import clean_tool_id, make_tool_id
 from mtrb.types import Tool
@@ -20,7 +17,10 @@ from qta.listing import list_tools
 from qta.live import LiveCatalogue
 from qta.overlay import Overlay
 from qta.selection import SHARED, namespace_of
-from service.problems import InvalidField, UnprocessableRequest, problem
+from service.answers import Removed, ToolPage, ToolRecord, Written
+from service.auth import caller, scope
+from service.openapi import operation
+from service.problems import InvalidField, UnprocessableRequest
 from service.respond import engine, json_response, require_json
 from service.schemas import Body
 
@@ -29,24 +29,27 @@ MAX_TOOLS = 1_000
 
 _SHOWN_ERRORS = 20
 
-logger = logging.getLogger(__name__)
 blueprint = Blueprint("tools", __name__)
 
 Namespace = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]*$", max_length=100)]
 
 
 class PutRequest(Body):
-    """The body of `PUT /tools`: records in our own form or in those of OpenAI, Anthropic and MCP."""
+    """The body of `PUT /tools`."""
 
     tools: Annotated[list[Any], Field(min_length=1, max_length=MAX_TOOLS)]
+    """Records in our own form or in those of OpenAI, Anthropic and MCP."""
     source: Annotated[str, Field(max_length=200)] = ""
+    """Where they come from, for records that do not say so."""
     namespace: Namespace = SHARED
+    """Where they are put; their ids then begin with `@namespace/`."""
 
 
 class DeleteRequest(Body):
     """The body of `DELETE /tools`."""
 
     ids: Annotated[list[str], Field(min_length=1, max_length=MAX_TOOLS)]
+    """Ids of tools."""
 
 
 class ListQuery(Body):
@@ -55,43 +58,15 @@ class ListQuery(Body):
     model_config = ConfigDict(strict=False)
 
     limit: Annotated[int, Field(ge=1, le=MAX_TOOLS)] = 100
+    """How many tools a page has."""
     after: str = ""
+    """Begin behind this id: `next` of the page before."""
     prefix: str = ""
+    """Only tools whose id begins so."""
     search: str = ""
+    """Only tools with this in their id or name, in capitals or not."""
     namespace: Namespace | None = None
-
-
-class Put(TypedDict):
-    """What a put did: how many tools are new, replaced, as they were; their ids in the order of the request."""
-
-    added: int
-    changed: int
-    unchanged: int
-    revision: int
-    ids: list[str]
-
-
-class Listed(TypedDict):
-    """A page of tools, how many there are on all pages, and what `after` is for the next one; null on the last."""
-
-    tools: list[dict[str, Any]]
-    total: int
-    next: str | None
-
-
-class Removed(TypedDict):
-    """How many tools were removed, and which of the ids there were not."""
-
-    removed: int
-    missing: list[str]
-    revision: int
-
-
-class InsufficientStorage(HTTPException):
-    """507: the disk did not take the change."""
-
-    code = 507
-    description = "the change could not be written: the disk is full or read-only; nothing was changed"
+    """Only tools of this namespace; an empty one is that of all tools whose id names none."""
 
 
 class _ToolId(PathConverter):
@@ -107,23 +82,14 @@ def _know_ids(state: Any) -> None:
     state.app.url_map.converters["tool_id"] = _ToolId
 
 
-@blueprint.errorhandler(ArtefactError)
-def _not_written(error: ArtefactError) -> Response:
-    """Answer a fault of the log of changes; where it lies on disk is nothing for a client."""
-    logger.error("%s %s: %s", request.method, request.path, error)
-    if isinstance(error, StorageError):
-        return problem(InsufficientStorage())
-    if isinstance(error, BusyError):
-        busy = "another process is writing to the catalogue; nothing was changed, try again"
-        return problem(ServiceUnavailable(busy, retry_after=1))
-    return problem(ServiceUnavailable("the catalogue cannot be read or written; the reason was logged"))
-
-
 @blueprint.put("/tools")
+@operation(Written, body=PutRequest)
+@scope("write")
 def put_tools() -> Response:
     """Add or replace tools, all or none; answered once the change is on disk.
 
     :raise 400: the body is no JSON.
+    :raise 403: the key may not write a tool of this namespace; nothing was changed.
     :raise 415: the body is not sent as JSON.
     :raise 422: a field or a record is invalid; nothing was changed.
     :raise 503: no index is loaded, or another process is writing.
@@ -132,36 +98,45 @@ def put_tools() -> Response:
     require_json()
     asked = PutRequest.parse(request.get_data())
     tools = _tools_of(asked)
+    _refuse_others([tool.tool_id for tool in tools])
     catalogue = _catalogue()
     written = catalogue.put(tools)
     return json_response(
-        Put(
+        Written(
             added=written.added,
             changed=written.changed,
             unchanged=written.unchanged,
-            revision=catalogue.now.revision,
+            revision=_revision(catalogue),
             ids=[tool.tool_id for tool in tools],
         )
     )
 
 
 @blueprint.get("/tools")
+@operation(ToolPage, query=ListQuery)
+@scope("retrieve")
 def get_tools() -> Response:
     """List tools in alphabetical order of their ids, a page at a time.
 
     :raise 422: a parameter is unknown or out of range.
     """
     asked = _list_query()
-    namespaces = None if asked.namespace is None else {asked.namespace}
+    granted = caller().granted
+    wanted = granted if asked.namespace is None else frozenset({asked.namespace})
+    namespaces = wanted if granted is None or wanted is None else wanted & granted
     page = list_tools(_catalogue().now, asked.limit, asked.after, asked.prefix, asked.search, namespaces)
-    return json_response(Listed(tools=[tool.to_json() for tool in page.tools], total=page.total, next=page.next))
+    records = [ToolRecord(**tool.to_json()) for tool in page.tools]
+    return json_response(ToolPage(tools=records, total=page.total, next=page.next))
 
 
 @blueprint.delete("/tools")
+@operation(Removed, body=DeleteRequest)
+@scope("write")
 def delete_tools() -> Response:
     """Remove tools; ids that there are not are named in the answer.
 
     :raise 400: the body is no JSON.
+    :raise 403: the key may not write one of these tools; nothing was removed.
     :raise 415: the body is not sent as JSON.
     :raise 422: a field is invalid.
     :raise 503: no index is loaded, or another process is writing.
@@ -170,12 +145,17 @@ def delete_tools() -> Response:
     require_json()
     asked = DeleteRequest.parse(request.get_data())
     catalogue = _catalogue()
-    missing = [tool_id for tool_id in dict.fromkeys(asked.ids) if catalogue.now.position(tool_id) is None]
-    removed = catalogue.remove(asked.ids).removed
-    return json_response(Removed(removed=removed, missing=missing, revision=catalogue.now.revision))
+    now = catalogue.now
+    known = [tool_id for tool_id in dict.fromkeys(asked.ids) if _is_known(now, tool_id)]
+    _refuse_others(known)
+    missing = [tool_id for tool_id in dict.fromkeys(asked.ids) if tool_id not in set(known)]
+    removed = catalogue.remove(known).removed
+    return json_response(Removed(removed=removed, missing=missing, revision=_revision(catalogue)))
 
 
 @blueprint.get("/tools/<tool_id:tool_id>", merge_slashes=False)
+@operation(ToolRecord)
+@scope("retrieve")
 def get_tool(tool_id: str) -> Response:
     """Return one tool's record.
 
@@ -186,16 +166,21 @@ def get_tool(tool_id: str) -> Response:
 
 
 @blueprint.delete("/tools/<tool_id:tool_id>", merge_slashes=False)
+@operation(Removed)
+@scope("write")
 def delete_tool(tool_id: str) -> Response:
     """Remove one tool.
 
+    :raise 403: the key may not write this tool.
     :raise 404: there is none of that id.
     :raise 503: no index is loaded, or another process is writing.
     :raise 507: the disk is full.
     """
     catalogue = _catalogue()
-    removed = catalogue.remove([_known(catalogue.now, tool_id)]).removed
-    return json_response(Removed(removed=removed, missing=[], revision=catalogue.now.revision))
+    known = [_known(catalogue.now, tool_id)]
+    _refuse_others(known)
+    removed = catalogue.remove(known).removed
+    return json_response(Removed(removed=removed, missing=[], revision=_revision(catalogue)))
 
 
 def _catalogue() -> LiveCatalogue:
@@ -208,9 +193,31 @@ def _known(now: Overlay, text: str) -> str:
     A path is decoded once on its way here. What holds characters that no id holds was an id before.
     """
     tool_id = text if clean_tool_id(text) == text else make_tool_id("", text)
-    if now.position(tool_id) is None:
+    if not _is_known(now, tool_id):
         raise NotFound(f"there is no tool {tool_id!r}; in a URL, a percent sign of an id is written %25")
     return tool_id
+
+
+def _is_known(now: Overlay, tool_id: str) -> bool:
+    """Tell whether there is a tool of an id that the caller may know of."""
+    return now.position(tool_id) is not None and caller().sees(tool_id)
+
+
+def _refuse_others(tool_ids: Sequence[str]) -> None:
+    """Refuse to write tools of namespaces that are not the caller's.
+
+    :raise 403: there are some.
+    """
+    found = caller()
+    others = [tool_id for tool_id in tool_ids if not found.owns(tool_id)]
+    if others:
+        owned = ", ".join(f"@{namespace}/..." for namespace in sorted(found.owned or ()))
+        raise Forbidden(f"the key {found.name!r} writes only tools of its namespaces, {owned}, not {others[0]!r}")
+
+
+def _revision(catalogue: LiveCatalogue) -> int | None:
+    """Return the catalogue's revision, for a caller who may know how often others change it."""
+    return catalogue.now.revision if caller().granted is None else None
 
 
 def _list_query() -> ListQuery:

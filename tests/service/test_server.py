@@ -91,7 +91,7 @@ def test_several_requests_over_one_connection(server: Server) -> None:
 
 
 def test_slow_clients_do_not_keep_others_waiting(sample_folder: Path) -> None:
-    with serving(sample_folder, "--workers", "1") as server:
+    with serving(sample_folder, "--workers", "1", "--queue", "50") as server:
         slow = [socket.create_connection(server.address) for _ in range(50)]
         for number, connection in enumerate(slow):
             connection.sendall((REQUEST + BODY)[: 10 + 3 * number])  # some stop in the header, some in the body
@@ -106,13 +106,13 @@ def test_slow_clients_do_not_keep_others_waiting(sample_folder: Path) -> None:
             connection.close()
 
 
-def test_many_callers_get_their_own_answers(server: Server) -> None:
+def test_many_callers_get_their_own_answers(sample_folder: Path) -> None:
     def ask(number: int) -> bool:
         text = f"refund order {number}"
         reply = server.ask("/retrieve", {"query": text, "k": 1 + number % 9}).json
         return bool(reply["query"] == text and len(reply["tools"]) == 1 + number % 9)
 
-    with ThreadPoolExecutor(16) as pool:
+    with serving(sample_folder, "--queue", "16") as server, ThreadPoolExecutor(16) as pool:
         assert all(pool.map(ask, range(200)))
 
 

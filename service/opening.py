@@ -1,0 +1,77 @@
+"""Open what an application answers with: at start, and again later where a worker finds it damaged."""
+
+import logging
+import time
+from collections.abc import Sequence
+
+from flask import Flask
+
+from mtrb.errors import QTAError
+from qta.engine import Engine
+from qta.rewriting import RewriterChoice
+from qta.rewriting.generator import Decoding, GenerationError
+from qta.rewriting.prompt import Message
+from qta.rewriting.rewriter import ToolRewriter
+from service.config import Settings
+
+logger = logging.getLogger(__name__)
+
+_PATIENCE = 1.0  # seconds until what could not be opened is tried again
+
+
+class _AbsentGenerator:
+    """Stand where a language model should be: requests go through as they are, and say so."""
+
+    def __init__(self, why: str) -> None:
+        self._why = why
+
+    def generate(
+        self,
+        conversations: Sequence[Sequence[Message]],  # noqa: ARG002
+        decoding: Decoding,  # noqa: ARG002
+        deadline: float | None = None,  # noqa: ARG002
+    ) -> list[list[str]]:
+        raise GenerationError(self._why)
+
+
+def register_engine(app: Flask, settings: Settings, engine: Engine | None) -> None:
+    """Give an application its engine, or let it open one; where that fails, it answers 503 and tries again."""
+    app.extensions["folder"] = settings.index
+    app.extensions["settings"] = settings
+    app.extensions["troubles"] = {}
+    app.extensions["engine"] = engine
+    app.extensions["open_again"] = 0.0
+    if engine is None:
+        reopen(app)
+
+
+def reopen(app: Flask) -> Engine | None:
+    """Open the engine of an application that has none; at most once a second."""
+    if time.monotonic() < app.extensions["open_again"]:
+        return None
+    settings: Settings = app.extensions["settings"]
+    try:
+        app.extensions["engine"] = Engine.open(settings.index, _wanted(settings, app))
+    except (QTAError, OSError) as error:
+        logger.error("the index cannot be opened, requests get 503: %s", error)
+        app.extensions["open_again"] = time.monotonic() + _PATIENCE
+    found: Engine | None = app.extensions["engine"]
+    return found
+
+
+def _wanted(settings: Settings, app: Flask) -> RewriterChoice | None:
+    """Return the rewriter that is wanted, one that opens whatever has become of its files."""
+    choice = settings.rewriter_choice()
+    if choice is None:
+        return None
+
+    class Patient(RewriterChoice):
+        def open(self) -> ToolRewriter:
+            try:
+                return super().open()
+            except QTAError as error:
+                logger.error("the rewriter cannot be opened, requests go through as they are: %s", error)
+                app.extensions["troubles"]["rewriter_absent"] = str(error)
+                return ToolRewriter(_AbsentGenerator(str(error)))
+
+    return Patient(choice.where, choice.model, choice.key, choice.timeout)

@@ -158,8 +158,9 @@ function card(tool, place) {
   const made = el("article", { tabindex: -1, "aria-labelledby": title },
     el("div", { class: "head" },
       tool.rank ? el("span", { class: "rank" }, String(tool.rank)) : null,
-      el("h2", { id: title }, tool.name),
-      id === tool.name ? null : el("span", { class: "id" }, id)),
+      el("div", { class: "names" },
+        el("h2", { id: title }, tool.name),
+        id === tool.name ? null : el("span", { class: "id" }, id))),
     el("p", { class: "description" }, tool.description || "No description."),
     ...reasons(tool.why),
     parameters(tool.parameters));
@@ -172,13 +173,17 @@ function card(tool, place) {
 let asking = null;
 let answered = null; // the answer that feedback is given on
 
+function tokens({ tokens: sent, tokens_saved: saved }) {
+  return saved ? `${number(saved)} saved: ${number(sent)} instead of ${number(sent + saved)} for the whole catalogue` : number(sent);
+}
+
 function summarise(answer) {
   const { total, ...stages } = answer.timing_ms ?? {};
   const parts = Object.entries(stages).map(([stage, spent]) => `${stage} ${milliseconds(spent)}`);
   const rows = [
     ["Rewritten", el("span", { class: answer.rewritten_query ? "rewritten" : "muted" }, answer.rewritten_query ?? "no, ranked as asked")],
     ["Time", total === undefined ? null : `${milliseconds(total)} (${parts.join(", ")})`],
-    ["Tokens", answer.tokens === undefined ? null : `${number(answer.tokens)}, ${number(answer.tokens_saved ?? 0)} saved against sending the whole catalogue`],
+    ["Tokens", answer.tokens === undefined ? null : tokens(answer)],
     ["Enough", answer.confidence === undefined ? null : `with a probability of ${Math.round(100 * answer.confidence)} %`],
   ];
   return rows.filter(([, text]) => text !== null).flatMap(([name, text]) => [el("dt", {}, name), el("dd", {}, text)]);
@@ -195,7 +200,8 @@ async function ask() {
   busy(true);
   try {
     const answer = await retrieve({ query, k, rewrite: $("rewrite").value }, mine.signal);
-    render(answer, await takesFeedback(answer));
+    const feedback = await takesFeedback(answer);
+    if (asking === mine) render(answer, feedback);
   } catch (error) {
     $("answer").hidden = true;
     $("ask-status").textContent = "";

@@ -181,7 +181,7 @@ def test_json_by_any_name_is_read(server: Server, content_type: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/retrieve/", "/tool", "/%2e%2e/etc/passwd", "/retrieve%00", "/r%C3%A9ponse", "/%ff"]
+    "path", ["/page", "/retrieve/", "/tool", "/%2e%2e/etc/passwd", "/retrieve%00", "/r%C3%A9ponse", "/%ff"]
 )
 def test_an_unknown_path_is_refused(server: Server, path: str) -> None:
     assert problem(server.ask(path), 404)["instance"]

@@ -29,7 +29,7 @@ OUT ?= rewriter
 
 .DEFAULT_GOAL := help
 .PHONY: help install serve index test lint format eval choices bench bench-servers bench-changes bench-overload \
-  bench-peers bench-rewriter train-dpo rewriters rewriter encoder lock clean
+  bench-coverage bench-rewriter train-dpo rewriters rewriter encoder lock clean
 
 help:           ## Show this help
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -76,6 +76,15 @@ train-dpo: $(FULL_ENV) ## Align a rewriter with N examples of SUBSET on top of B
 
 rewriters: $(FULL_ENV) ## Align the rewriters that `make eval` measures, several hours on a CPU
 	$(PY) -m benchmarks.rewriters
+
+bench-changes: $(FULL_ENV) ## Measure how soon a changed tool is found, and requests while changes are merged, into RESULTS
+	$(PY) -m benchmarks.changes --out $(RESULTS)
+
+bench-overload: $(FULL_ENV) ## Measure answers at one, two and five times what the service can do, into RESULTS
+	$(PY) -m benchmarks.overload --out $(RESULTS)
+
+bench-coverage: $(FULL_ENV) ## Measure what `"k": "auto"` holds, into RESULTS
+	$(PY) -m benchmarks.coverage --out $(RESULTS)
 
 bench-rewriter: $(FULL_ENV) ## Measure how long a rewrite takes, beside transformers, into RESULTS
 	$(PY) -m benchmarks.rewriter --out $(RESULTS)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mtrb.types import ScoredTool, Tool
+from qta.catalogue import Catalogue
 from qta.encoder import Encoder
 from qta.hybrid import SERVED, HybridRetriever, Stages, Trace
 from qta.live import LiveCatalogue
@@ -112,7 +113,7 @@ class Engine:
 
     def __init__(
         self,
-        catalogue: LiveCatalogue,
+        catalogue: Catalogue,
         encoder: Encoder,
         rewriter: ToolRewriter | None = None,
         stages: Stages = SERVED,

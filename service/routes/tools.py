@@ -15,8 +15,8 @@ from mtrb.errors import ArtefactError, BusyError, StorageError
 from mtrb.formats import parse_records
 from mtrb.identifiers import clean_tool_id, make_tool_id
 from mtrb.types import Tool
+from qta.catalogue import Catalogue
 from qta.listing import list_tools
-from qta.live import LiveCatalogue
 from qta.overlay import Overlay
 from qta.selection import SHARED, namespace_of
 from service.answers import Removed, ToolPage, ToolRecord, Written
@@ -178,7 +178,7 @@ def delete_tool(tool_id: str) -> Response:
     return json_response({"removed": removed, "revision": catalogue.now.revision})
 
 
-def _catalogue() -> LiveCatalogue:
+def _catalogue() -> Catalogue:
     return engine().catalogue
 
 

@@ -13,6 +13,7 @@ from mtrb.errors import ArtefactError
 from mtrb.types import Tool
 from qta.asking import Answer, Request, RewriteMode
 from qta.calibration import Calibrations
+from qta.catalogue import Catalogue
 from qta.choosing import Choice, Chosen
 from qta.conformal import LEVEL
 from qta.encoder import Encoder
@@ -75,7 +76,7 @@ class Engine:
 
     def __init__(
         self,
-        catalogue: LiveCatalogue,
+        catalogue: Catalogue,
         encoder: Encoder,
         rewriter: ToolRewriter | None = None,
         stages: Stages = SERVED,

@@ -13,8 +13,8 @@ from werkzeug.routing import PathConverter
 from mtrb.formats import parse_records
 from mtrb.identifiers import clean_tool_id, make_tool_id
 from mtrb.types import Tool
+from qta.catalogue import Catalogue
 from qta.listing import list_tools
-from qta.live import LiveCatalogue
 from qta.overlay import Overlay
 from qta.selection import SHARED, namespace_of
 from service.answers import Removed, ToolPage, ToolRecord, Written
@@ -183,7 +183,7 @@ def delete_tool(tool_id: str) -> Response:
     return json_response(Removed(removed=removed, missing=[], revision=_revision(catalogue)))
 
 
-def _catalogue() -> LiveCatalogue:
+def _catalogue() -> Catalogue:
     return engine().catalogue
 
 
@@ -215,7 +215,7 @@ def _refuse_others(tool_ids: Sequence[str]) -> None:
         raise Forbidden(f"the key {found.name!r} writes only tools of its namespaces, {owned}, not {others[0]!r}")
 
 
-def _revision(catalogue: LiveCatalogue) -> int | None:
+def _revision(catalogue: Catalogue) -> int | None:
     """Return the catalogue's revision, for a caller who may know how often others change it."""
     return catalogue.now.revision if caller().granted is None else None
 

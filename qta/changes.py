@@ -108,6 +108,8 @@ class ChangeLog:
                 [(tool_id, revision, record, vector) for tool_id, record, vector in rows],
             )
             connection.execute("COMMIT")
+        if not self._path.exists():  # SQLite writes on to a file that was deleted, and nobody would find it again
+            raise StorageError(f"{self._path}: was deleted while it was in use; the change is lost, restore the folder")
         return revision
 
     @property

@@ -2,17 +2,19 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
 from mtrb.types import Query, Tool, Toolset
 from qta.encoder import Encoder
-from qta.hybrid import HybridRetriever
+from qta.hybrid import SERVED, HybridRetriever
 from qta.index import build_in_memory
 from qta.pipeline import IdentityRewriter, Pipeline
 from qta.rewriting.generator import DeadlineError, Decoding, GenerationError
 from qta.rewriting.prompt import Message, Prompt
 from qta.rewriting.rewriter import CatalogueRewriter, ToolRewriter
+from qta.steps import STEPS, StepRule
 
 TOOLS = [Tool("shop/cancel_order", "cancel_order", "Cancel an order."), Tool("shop/list", "listOrders", "List orders.")]
 
@@ -105,7 +107,8 @@ def test_prompts_differ_in_their_digest_and_show_requests_in_english() -> None:
 
 def test_a_pipeline_ranks_by_the_rewrite(encoder: Encoder) -> None:
     tools = [*TOOLS, *(Tool(f"x/{n}", f"thing_{n}", f"Does a thing number {n}.") for n in range(8))]
-    retriever = HybridRetriever(build_in_memory(Toolset(tools), encoder), encoder)
+    stages = replace(SERVED, steps=StepRule(least=STEPS.least))
+    retriever = HybridRetriever(build_in_memory(Toolset(tools), encoder), encoder, stages)
     query = Query("q", "cancel order 5")
     plain = Pipeline(IdentityRewriter(), retriever).retrieve([query], 3)["q"]
     rewriter = CatalogueRewriter(ToolRewriter(Scripted("thing 7: Does a thing number 7.")), retriever)
@@ -121,3 +124,14 @@ def test_a_pipeline_ranks_by_the_rewrite(encoder: Encoder) -> None:
     assert ranked[:2] == [plain[0].tool_id, "x/7"]
     silent = CatalogueRewriter(ToolRewriter(Scripted("")), retriever)
     assert Pipeline(silent, retriever).retrieve([query], 3)["q"] == plain
+
+
+def test_a_step_lifts_its_tool_by_so_much_and_no_more(encoder: Encoder) -> None:
+    tools = [*TOOLS, *(Tool(f"x/{n}", f"thing_{n}", f"Does a thing number {n}.") for n in range(8))]
+    retriever = HybridRetriever(build_in_memory(Toolset(tools), encoder), encoder)
+    query = Query("q", "cancel order 5")
+    before = {one.tool_id: one.score for one in retriever.retrieve([query], 12)["q"]}
+    asked = query.rewritten("thing 7: Does a thing number 7")
+    after = {one.tool_id: one.score for one in retriever.retrieve([asked], 12)["q"]}
+    assert after.pop("x/7") == pytest.approx(before.pop("x/7") + STEPS.lift, abs=1e-5)
+    assert after == before

@@ -57,16 +57,17 @@ class PaperBM25Retriever:
 class FloatDenseRetriever:
     """Rank by cosine of all-MiniLM-L6-v2 in float32 through sentence-transformers, by brute force.
 
-    With descriptions only it is the paper's zero-shot row (`minilm`); with the text that the index embeds it is what
-    the served int8 encoder is compared with (`dense-float32`).
+    With descriptions only it is the paper's zero-shot row (`minilm`); with the text that the index embeds, and the
+    published model, what our encoder is compared with (`dense-float32`).
     """
 
-    def __init__(self, toolset: Toolset, text: Callable[[Tool], str], max_tokens: int) -> None:
+    def __init__(self, toolset: Toolset, text: Callable[[Tool], str], max_tokens: int, model: Any = None) -> None:
+        """Embed the tools' texts, with the published model unless another is given."""
         self._ids = toolset.ids
         self._texts = [text(tool) for tool in toolset]
         self._max_tokens = max_tokens
         self._prior = np.zeros(len(toolset), np.float32)
-        self._use(self.untrained())
+        self._use(model or self.untrained())
 
     def untrained(self) -> Any:
         """Return all-MiniLM-L6-v2 as published, for sentence-transformers."""

@@ -66,7 +66,7 @@ SYSTEMS: dict[str, System | TaughtSystem] = {
         lambda bench, _: DenseRetriever(bench.index, bench.encoder),
     ),
     "dense-float32": System(
-        "the same texts in float32, to compare the encoder file",
+        "the same texts by all-MiniLM-L6-v2 as published, in float32",
         lambda bench, _: FloatDenseRetriever(bench.toolset, Tool.default_text, bench.encoder.manifest.max_tokens),
     ),
     "hybrid": System("cosine + weight x BM25, exact names first; hybrid:W sets the weight", _hybrid),

@@ -79,8 +79,8 @@ def train(model: Any, rows: Sequence[Triple], settings: EncoderSettings, out: Pa
     """Train the model and save it."""
     from datasets import Dataset
     from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
-    from sentence_transformers.losses import MultipleNegativesRankingLoss
-    from sentence_transformers.training_args import BatchSamplers
+    from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+    from sentence_transformers.sentence_transformer.training_args import BatchSamplers
 
     for parameter in model.transformers_model.embeddings.parameters():
         parameter.requires_grad_(False)

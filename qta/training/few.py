@@ -14,8 +14,8 @@ def fine_tuned(retriever: FloatDenseRetriever, toolset: Toolset, examples: Examp
     """Return the retriever with its encoder trained on pairs of a request and a tool that it needs."""
     from datasets import Dataset
     from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
-    from sentence_transformers.losses import MultipleNegativesRankingLoss
-    from sentence_transformers.training_args import BatchSamplers
+    from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+    from sentence_transformers.sentence_transformer.training_args import BatchSamplers
 
     model = retriever.untrained()
     pairs = [

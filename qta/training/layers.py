@@ -78,6 +78,18 @@ def encoder_weights(path: Path = WEIGHTS / ENCODER) -> dict[str, NDArray[np.floa
     return weights | _read(path)
 
 
+def float_encoder(max_tokens: int) -> Any:
+    """Return our encoder in float32, for sentence-transformers."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(str(encoder_folder()), device="cpu")
+    model.max_seq_length = max_tokens
+    weights = {name: torch.from_numpy(value) for name, value in encoder_weights().items()}
+    model[0].auto_model.load_state_dict(weights, strict=False)
+    return model
+
+
 def _read(path: Path) -> dict[str, NDArray[np.float32]]:
     from safetensors import SafetensorError
     from safetensors.numpy import load_file

@@ -14,8 +14,7 @@ import pytest
 from mtrb.benchmarks import load
 from mtrb.errors import ArtefactError
 from qta.encoder import WEIGHTS, Encoder
-from qta.training.causal import encoder_folder
-from qta.training.layers import encoder_weights
+from qta.training.layers import float_encoder
 
 ODD = ["", "x", "日本語のテキスト", "a" * 5000, "emoji 🎉", "\n\t", "The " * 300]
 
@@ -27,13 +26,7 @@ def texts() -> list[str]:
 
 
 def test_vectors_are_those_of_sentence_transformers(encoder: Encoder, texts: list[str]) -> None:
-    import torch
-    from sentence_transformers import SentenceTransformer
-
-    model = SentenceTransformer(str(encoder_folder()), device="cpu")
-    model.max_seq_length = encoder.manifest.max_tokens
-    ours = {name: torch.from_numpy(value) for name, value in encoder_weights().items()}
-    model[0].auto_model.load_state_dict(ours, strict=False)
+    model = float_encoder(encoder.manifest.max_tokens)
     cosines = (encoder.encode(texts) * model.encode(texts, normalize_embeddings=True)).sum(axis=1)
     assert cosines.mean() > 0.999
     assert cosines[: -len(ODD)].min() > 0.997

@@ -75,7 +75,7 @@ def ids(retriever: HybridRetriever, query: Query, k: int = 2) -> list[str]:
 
 def test_the_tool_of_a_small_clause_gets_its_place(encoder: Encoder) -> None:
     index = build_in_memory(TOOLS, encoder)
-    text = "Show the balance of my account at the bank before I close the account at the bank. Then feed the tigers."
+    text = "Show the balance of my account at the bank before I close the account at the bank. Then feed the animals."
     query = Query("q", text)
     assert "zoo/feed" not in ids(HybridRetriever(index, encoder, Stages()), query)
     assert "zoo/feed" in ids(HybridRetriever(index, encoder, Stages(clauses=CLAUSES)), query)

@@ -26,7 +26,7 @@ RAISED = "shop/cancel_order"
 
 @pytest.fixture
 def folder(sample_folder: Path, tmp_path: Path) -> Path:
-    shutil.copytree(sample_folder, tmp_path / "index")
+    shutil.copytree(sample_folder, tmp_path / "index", ignore=shutil.ignore_patterns("*.db*"))
     return tmp_path / "index"
 
 

@@ -28,8 +28,7 @@ SPLIT ?= $(if $(filter metatool,$(SUBSET)),train-1,train)
 OUT ?= rewriter
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve index test lint format eval choices bench bench-servers bench-changes bench-overload \
-  bench-coverage bench-rewriter train-dpo rewriters rewriter encoder lock clean
+.PHONY: help install serve index test lint format eval choices bench bench-servers bench-changes bench-overload bench-coverage bench-rewriter train-dpo rewriters rewriter encoder lock clean
 
 help:           ## Show this help
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'

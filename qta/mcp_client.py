@@ -1,5 +1,6 @@
 """Read the tools of a running MCP server, once or whenever it says that they changed; through the official SDK."""
 
+import asyncio
 import logging
 import os
 import sys
@@ -97,6 +98,9 @@ class McpServer:
             except UnreachableError as error:
                 if not reached:
                     raise
+                if (task := asyncio.current_task()) and task.cancelling():
+                    # interrupted while the connection broke, which the transport reports in place of the interruption
+                    raise asyncio.CancelledError from None
                 note(f"{error}; asked again in {pause:.0f} s")
                 await anyio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)

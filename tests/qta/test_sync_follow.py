@@ -30,7 +30,11 @@ def following(source: list[str], folder: Path) -> Iterator["subprocess.Popen[str
         yield process
     finally:
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
+        try:
+            process.communicate(timeout=30)
+        finally:
+            process.kill()  # where it does not stop, it must not outlive the test
+            process.communicate()
         assert process.returncode == 130
 
 

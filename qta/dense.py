@@ -1,5 +1,6 @@
 """The dense index: FAISS over unit vectors in half precision, exhaustive up to 50,000 tools and HNSW above."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ class DenseIndex:
         import faiss
 
         if allowed is not None and np.count_nonzero(allowed) <= _FEW:
-            return self._scan(vector, n, np.flatnonzero(allowed))
+            return nearest_of(self.cosines, vector, n, np.flatnonzero(allowed))
         # The setting belongs to the calling thread. One query is fastest on one core, and requests run in parallel.
         faiss.omp_set_num_threads(1)
         n = min(n, len(self.vectors))
@@ -69,13 +70,6 @@ class DenseIndex:
         scores, positions = self._faiss.search(vector[None], n, params=parameters)
         found = positions[0] >= 0  # HNSW may reach fewer than n, and fewer than n may be allowed
         return positions[0][found], scores[0][found]
-
-    def _scan(
-        self, vector: NDArray[np.float32], n: int, positions: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        cosines = self.cosines(vector, positions)
-        nearest = np.argsort(-cosines, kind="stable")[:n]
-        return positions[nearest], cosines[nearest]
 
     def cosines(self, vector: NDArray[np.float32], positions: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the cosines of given tools."""
@@ -102,3 +96,15 @@ class DenseIndex:
 
         vectors = np.asarray(np.load(folder / "vectors.npy", mmap_mode="r"))
         return cls(vectors, faiss.read_index(str(folder / GRAPH), faiss.IO_FLAG_MMAP_IFC) if graph else None)
+
+
+def nearest_of(
+    cosines_of: Callable[[NDArray[np.float32], NDArray[np.int64]], NDArray[np.float32]],
+    vector: NDArray[np.float32],
+    n: int,
+    positions: NDArray[np.int64],
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return the n nearest of some tools and their cosines, nearest first, by looking at each."""
+    cosines = cosines_of(vector, positions)
+    nearest = np.argsort(-cosines, kind="stable")[:n]
+    return positions[nearest], cosines[nearest]

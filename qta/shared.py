@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mtrb.types import Tool, Toolset
 from qta.changes import Change
 from qta.completion import Providers
-from qta.dense import DenseIndex
+from qta.dense import DenseIndex, nearest_of
 from qta.embeddings import embed, embedded_text
 from qta.encoder import Encoder
 from qta.index import Advance, ToolIndex
@@ -49,7 +49,7 @@ class SharedDense(OverlayDense):
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return positions and cosines of the n nearest tools, nearest first; of the allowed ones where not all are."""
         if allowed is not None and np.count_nonzero(allowed) <= _FEW < len(allowed):
-            return self._scan(vector, n, np.flatnonzero(allowed))
+            return nearest_of(self.cosines, vector, n, np.flatnonzero(allowed))
         limit = n
         while True:
             hits = self._store.nearest(vector, limit)
@@ -61,13 +61,6 @@ class SharedDense(OverlayDense):
             if limit == MOST_HITS:
                 return super().search(vector, n, allowed)
             limit = min(4 * limit, MOST_HITS)
-
-    def _scan(
-        self, vector: NDArray[np.float32], n: int, positions: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        cosines = self.cosines(vector, positions)
-        nearest = np.argsort(-cosines, kind="stable")[:n]
-        return positions[nearest], cosines[nearest]
 
 
 class SharedCatalogue:

@@ -4,15 +4,11 @@ from pathlib import Path
 
 import click
 
+from qta.commands import index_option
+
 
 @click.command()
-@click.option(
-    "--index",
-    "folder",
-    type=click.Path(file_okay=False, path_type=Path),
-    required=True,
-    help="Folder that `qta index` made.",
-)
+@index_option
 @click.option("--queries", required=True, help="Annotated requests: JSON Lines with query and tools.")
 @click.option(
     "--coverage",

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from qta.commands import index_option
+
 if TYPE_CHECKING:
     from qta.keys import KeyStore, Scope
 
 _folder = click.Path(file_okay=False, path_type=Path)
-_index = click.option("--index", "folder", type=_folder, required=True, help="Folder that `qta index` made.")
 
 
 @click.group()
@@ -24,7 +25,7 @@ def keys() -> None:
 
 @keys.command()
 @click.argument("name")
-@_index
+@index_option
 @click.option(
     "--scope",
     type=click.Choice(["retrieve", "write", "admin"]),
@@ -44,7 +45,7 @@ def create(name: str, folder: Path, scope: "Scope", namespaces: tuple[str, ...],
 
 
 @keys.command("list")
-@_index
+@index_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_(folder: Path, as_json: bool) -> None:
     """List the keys; what they are is not stored."""
@@ -60,7 +61,7 @@ def list_(folder: Path, as_json: bool) -> None:
 
 @keys.command()
 @click.argument("name")
-@_index
+@index_option
 def revoke(name: str, folder: Path) -> None:
     """Revoke the key NAME at once."""
     _store(folder).revoke(name)

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from qta.commands import index_option
+
 if TYPE_CHECKING:
     from qta.asking import Answer
 
@@ -22,13 +24,7 @@ def _size(_: click.Context, __: click.Parameter, value: str | None) -> int | Lit
 
 @click.command()
 @click.argument("text")
-@click.option(
-    "--index",
-    "folder",
-    type=click.Path(file_okay=False, path_type=Path),
-    required=True,
-    help="Folder that `qta index` made.",
-)
+@index_option
 @click.option(
     "-k", metavar="NUMBER|auto", callback=_size, help="How many tools; auto: as many as are enough.  [default: 5]"
 )

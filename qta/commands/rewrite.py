@@ -5,12 +5,14 @@ from pathlib import Path
 
 import click
 
+from qta.commands import index_option
+
 _folder = click.Path(file_okay=False, path_type=Path)
 
 
 @click.command()
 @click.argument("text")
-@click.option("--index", "folder", type=_folder, required=True, help="Folder that `qta index` made.")
+@index_option
 @click.option("--rewriter", type=_folder, help="Folder that `qta train dpo` made; ours when not given.")
 @click.option("--json", "as_json", is_flag=True, help="Print the steps and the tools that were shown as JSON.")
 def rewrite(text: str, folder: Path, rewriter: Path | None, as_json: bool) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mtrb.errors import MissingDependencyError
+from qta.commands import index_option
 
 if TYPE_CHECKING:
     from qta.mcp_client import McpServer
@@ -19,13 +20,7 @@ _NAME = r"[\w.-]+"
 
 @click.command()
 @click.argument("source", nargs=-1, required=True)
-@click.option(
-    "--index",
-    "folder",
-    type=click.Path(file_okay=False, path_type=Path),
-    required=True,
-    help="Folder that `qta index` made.",
-)
+@index_option
 @click.option("--name", help="What the source's tools go by.  [default: as it calls itself]")
 @click.option("--follow", is_flag=True, help="Stay, and follow whenever an MCP server announces a change.")
 @click.option("--dry-run", is_flag=True, help="Report, and change nothing.")

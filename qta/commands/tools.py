@@ -7,20 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from qta.commands import index_option
+
 if TYPE_CHECKING:
     from qta.live import LiveCatalogue
 
 _FORMATS = ("native", "openai", "anthropic", "mcp", "openapi")
 _BATCH = 500  # tools of one change
 _PAGE = 1_000
-
-_index = click.option(
-    "--index",
-    "folder",
-    type=click.Path(file_okay=False, path_type=Path),
-    required=True,
-    help="Folder that `qta index` made.",
-)
 
 
 @click.group()
@@ -30,7 +24,7 @@ def tools() -> None:
 
 @tools.command()
 @click.argument("specs", nargs=-1, required=True)
-@_index
+@index_option
 @click.option("--format", "format_", type=click.Choice(_FORMATS), help="Format of all files; sniffed when not given.")
 @click.option("--skip-invalid", is_flag=True, help="Leave invalid records out, and list them.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
@@ -62,7 +56,7 @@ def add(specs: tuple[str, ...], folder: Path, format_: str | None, skip_invalid:
 
 
 @tools.command("list")
-@_index
+@index_option
 @click.option("--prefix", default="", help="Only tools whose id begins so.")
 @click.option("--search", default="", help="Only tools with this in id or name.")
 @click.option("--namespace", help="Only tools of this namespace.")
@@ -85,7 +79,7 @@ def list_(folder: Path, prefix: str, search: str, namespace: str | None, as_json
 
 @tools.command()
 @click.argument("ids", nargs=-1, required=True)
-@_index
+@index_option
 def remove(ids: tuple[str, ...], folder: Path) -> None:
     """Remove the tools of IDS; where one of them is not there, none is removed."""
     catalogue = _open(folder)
@@ -98,7 +92,7 @@ def remove(ids: tuple[str, ...], folder: Path) -> None:
 
 
 @tools.command()
-@_index
+@index_option
 @click.option("--background", is_flag=True, help="Give way to other processes.")
 def merge(folder: Path, background: bool) -> None:
     """Build the changes into the index now; a service does so by itself when there are many."""

@@ -2,7 +2,7 @@
 
     python -m qta.training.encoder --out DIR
 
-Trained are all-MiniLM-L6-v2's layers; the word embeddings stay as they are. `qta.training.delta` makes of the result
+Trained are all-MiniLM-L6-v2's layers; the word embeddings stay as they are. `qta.training.layers` makes of the result
 what is shipped, and `qta.export.encoder` the served file.
 """
 

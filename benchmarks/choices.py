@@ -7,6 +7,7 @@ Nothing here reads a test half, MTRB or the sample. Figures are means over the e
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -18,15 +19,17 @@ from tqdm import tqdm
 from eval import Sufficiency, evaluate
 from mtrb.benchmarks import load
 from mtrb.benchmarks.public import NAMES
-from mtrb.types import Benchmark, Run, ScoredTool, Tool
+from mtrb.types import Benchmark, Query, Run, ScoredTool, Tool
 from qta.baselines import FloatDenseRetriever
 from qta.completion import CompletionRule
 from qta.encoder import Encoder
-from qta.hybrid import LEXICAL_WEIGHT, HybridRetriever, Stages
+from qta.hybrid import LEXICAL_WEIGHT, SERVED, HybridRetriever, Stages
 from qta.index import ToolIndex, build_in_memory
 from qta.lexical import LexicalIndex, lexical_text
 from qta.retrievers import best
-from qta.steps import StepRule
+from qta.rewriting import RewriterChoice
+from qta.rewriting.rewriter import CatalogueRewriter
+from qta.steps import UNBOUNDED, StepRule
 from qta.tokens import tokenize
 
 S5, S10 = Sufficiency @ 5, Sufficiency @ 10
@@ -64,10 +67,15 @@ class Study:
     def _index(self) -> ToolIndex:
         return build_in_memory(self.bench.toolset, self._encoder)
 
-    def run(self, completion: CompletionRule | None, clauses: StepRule | None = None) -> Run:
-        """Return the rankings of the hybrid with completion and clauses."""
-        retriever = HybridRetriever(self._index, self._encoder, Stages(completion=completion, clauses=clauses))
-        return retriever.retrieve(self.bench.queries, 10)
+    def run(self, stages: Stages, rewrite: bool = False) -> Run:
+        """Return the rankings of the hybrid in these stages, for the requests or for their rewrites."""
+        queries = self._rewritten if rewrite else self.bench.queries
+        return HybridRetriever(self._index, self._encoder, stages).retrieve(queries, 10)
+
+    @cached_property
+    def _rewritten(self) -> list[Query]:
+        shows = HybridRetriever(self._index, self._encoder)
+        return CatalogueRewriter(RewriterChoice().open(), shows).rewrite(self.bench.queries)
 
     def ranked(self, scores: Scores) -> Run:
         """Return the rankings by these scores, ties as everywhere in catalogue order."""
@@ -99,7 +107,7 @@ def variants(study: Study) -> Iterator[tuple[str, str, Scores]]:
             yield "tokens, fused", name, dense + LEXICAL_WEIGHT * words
     for name, text in LEXICAL_TEXTS.items():
         yield "text of the lexical index, fused", name, dense + LEXICAL_WEIGHT * study.lexical(text)
-    for weight in (0.0, 0.01, 0.02, 0.03, 0.045, 0.06, 0.08, 0.1, 0.15, 0.2, 0.4):
+    for weight in (0.0, 0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.15, 0.2, 0.4):
         yield "weight of BM25 in cosine + weight x BM25", f"{weight}", dense + np.float32(weight) * lexical
     for k in (1, 10, 60):
         yield (
@@ -131,17 +139,30 @@ def completions(study: Study) -> Iterator[tuple[str, str, Run]]:
     """Yield the ways to bring providers of ids along."""
     rules = [(10, lead, 0.05) for lead in (-0.03, -0.01, 0.0, 0.01, 0.03)]
     rules += [(first, 0.01, 0.05) for first in (3, 5, 20)] + [(10, 0.01, strength) for strength in (0.0, 0.1)]
-    yield "completion", "none", study.run(None)
+    yield "completion", "none", study.run(Stages())
     for first, lead, strength in rules:
         name = f"the first {first}, lead {lead}, strength {strength}"
-        yield "completion", name, study.run(CompletionRule(first, lead, strength))
+        yield "completion", name, study.run(Stages(completion=CompletionRule(first, lead, strength)))
 
 
 def clauses(study: Study) -> Iterator[tuple[str, str, Run]]:
     """Yield the ways to give each clause's best tool a place."""
-    yield "clauses, with completion", "none", study.run(CompletionRule())
+    yield "clauses, with completion", "none", study.run(replace(SERVED, clauses=None))
     for least in (0.0, 0.4, 0.5, 0.6, 0.7, 0.8):
-        yield "clauses, with completion", f"at least {least}", study.run(CompletionRule(), StepRule(least))
+        name = f"at least {least}"
+        yield "clauses, with completion", name, study.run(replace(SERVED, clauses=StepRule(least)))
+
+
+def served(study: Study) -> Iterator[tuple[str, str, Run]]:
+    """Yield all stages together, without the unaligned rewriter and with it."""
+    for weight in (0.03, 0.05, 0.08, 0.12):
+        yield "weight of BM25, all stages", f"{weight}", study.run(replace(SERVED, weight=weight))
+    yield "steps of the unaligned rewriter", "no rewriter", study.run(SERVED)
+    for least in (0.4, 0.5, 0.6, 0.7, 0.8):
+        for lift in (0.03, 0.06, 0.1, 0.15, 0.2, 0.3, UNBOUNDED):
+            name = f"at least {least}, lift {'without limit' if lift == UNBOUNDED else lift}"
+            rules = replace(SERVED, steps=StepRule(least, lift))
+            yield "steps of the unaligned rewriter", name, study.run(rules, rewrite=True)
 
 
 def reciprocal_ranks(scores: Scores, constant: int) -> Scores:
@@ -184,7 +205,7 @@ def main(out: Path) -> None:
         study = Study(load(f"public/{name}", "validation"), encoder)
         for choice, variant, scores in variants(study):
             choices.setdefault(choice, {}).setdefault(variant, {})[name] = study.measure(study.ranked(scores))
-        for choice, variant, run in (*completions(study), *clauses(study)):
+        for choice, variant, run in (*completions(study), *clauses(study), *served(study)):
             choices.setdefault(choice, {}).setdefault(variant, {})[name] = study.measure(run)
     out.mkdir(parents=True, exist_ok=True)
     (out / "validation.json").write_text(

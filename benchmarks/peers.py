@@ -251,9 +251,9 @@ def main(sizes: tuple[int, ...], rounds: int, seconds: float, out: Path) -> None
         "command": shlex.join(["python", "-m", "benchmarks.peers", *sys.argv[1:]]),
     }
     out.mkdir(parents=True, exist_ok=True)
-    (out / "bench-peers.json").write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
-    (out / "bench-peers.md").write_text(table(figures), "utf-8")
-    plot(figures, out / "bench-peers.png")
+    (out / "bench.json").write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
+    (out / "bench.md").write_text(table(figures), "utf-8")
+    plot(figures, out / "bench.png")
     click.echo(table(figures))
 
 

@@ -131,11 +131,18 @@ def _all_own(kind: str) -> list[Tool]:
 
 def _registry_tools(_catalogue: str, records: list[Record]) -> list[Tool]:
     """Return all functions of the servers that a catalogue's requests need functions of."""
-    servers = dict.fromkeys(tool_id.rpartition("#")[0] for _, record in records for tool_id in record["tools"])
-    functions = _registries()
+    return _functions(dict.fromkeys(tool_id.rpartition("#")[0] for _, record in records for tool_id in record["tools"]))
+
+
+def registry_tools() -> list[Tool]:
+    """Return the functions of all MCP servers in the registries of which no part is held out."""
+    return _functions(server for server in _registries() if not server.startswith("mcpm/"))
+
+
+def _functions(servers: Iterable[str]) -> list[Tool]:
     tools: dict[str, Tool] = {}
     for server in servers:
-        for name, description in functions[server]:
+        for name, description in _registries()[server]:
             tool_id = make_tool_id("", f"{server}#{name}")
             tools.setdefault(tool_id, Tool(tool_id, name, description, source=server))
     return list(tools.values())

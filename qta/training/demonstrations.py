@@ -10,6 +10,7 @@ import json
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import TypedDict
 
@@ -106,12 +107,12 @@ def _parts(bench: Benchmark, rng: random.Random) -> Iterator[Benchmark]:
         yield replace(bench, toolset=toolset, queries=some, qrels=qrels)
 
 
-def training_catalogues(names: Sequence[str]) -> list[Benchmark]:
-    """Return the training catalogues without anything that tells of a held-out set."""
+def training_catalogues(names: Sequence[str], more: Iterable[Benchmark] = ()) -> list[Benchmark]:
+    """Return the training catalogues, and more, without anything that tells of a held-out set."""
     from mtrb.benchmarks import held_out
     from mtrb.benchmarks.training import allowed, load_training
 
-    return list(allowed((bench for name in names for bench in load_training(name)), held_out()))
+    return list(allowed(chain((bench for name in names for bench in load_training(name)), more), held_out()))
 
 
 @click.command(help=__doc__.splitlines()[0] if __doc__ else None)
@@ -119,16 +120,26 @@ def training_catalogues(names: Sequence[str]) -> list[Benchmark]:
 @click.option("--mixtures", default=4, show_default=True, help="Times each request is shown, among other tools.")
 @click.option("--tools", default=10, show_default=True, help="Tools in a prompt.")
 @click.option("--words", default=6, show_default=True, help="Words of each description.")
-def main(out: Path, mixtures: int, tools: int, words: int) -> None:
+@click.option(
+    "--synthetic",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Requests that `qta.training.requests` wrote; each is shown once.",
+)
+def main(out: Path, mixtures: int, tools: int, words: int, synthetic: Path | None) -> None:
     """Write the demonstrations of all training sets."""
     from rich.progress import track
 
+    from mtrb.benchmarks.synthetic import load_synthetic
     from mtrb.benchmarks.training import NAMES
+    from qta.training.frozen import RememberingEncoder
 
-    catalogues, encoder, prompt = training_catalogues(NAMES), Encoder(), Prompt(tools=tools, words=words)
+    encoder, prompt = RememberingEncoder(), Prompt(tools=tools, words=words)
+    written = list(load_synthetic(synthetic)) if synthetic else []
+    catalogues = training_catalogues(NAMES, written)
+    once, often = catalogues[len(catalogues) - len(written) :], catalogues[: len(catalogues) - len(written)]
     with out.open("w", encoding="utf-8") as file:
         for seed in track(range(mixtures), "mixtures"):
-            for one in demonstrate(catalogues, encoder, prompt, seed):
+            for one in demonstrate([*often, *(once if seed == 0 else [])], encoder, prompt, seed):
                 file.write(json.dumps(one, ensure_ascii=False) + "\n")
 
 

@@ -4,15 +4,16 @@ import hashlib
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from mtrb.types import Query, Tool
 from qta.baselines import FloatDenseRetriever
-from qta.encoder import Encoded
+from qta.encoder import WEIGHTS, Encoded, Encoder
 from qta.hybrid import HybridRetriever
-from qta.reading import Reading, TextEncoder
+from qta.reading import Reading
 from qta.rewriting.prompt import Prompt
 from qta.steps import split_steps
 
@@ -111,15 +112,15 @@ class FrozenMiniLM:
         return [[int(row[position]) for position in golden] for row in places]
 
 
-class Remembering:
-    """An encoder that encodes no text twice."""
+class RememberingEncoder(Encoder):
+    """An encoder that encodes no text twice: rewrites repeat each other's steps, and mixtures each other's tools."""
 
-    def __init__(self, encoder: TextEncoder) -> None:
-        self._encoder = encoder
+    def __init__(self, folder: Path = WEIGHTS) -> None:
+        super().__init__(folder)
         self._known: dict[str, Encoded] = {}
 
     def encode_one(self, text: str) -> Encoded:
-        """Return the vector of a text."""
+        """Return the vector of a text, and how it was read."""
         if text not in self._known:
-            self._known[text] = self._encoder.encode_one(text)
+            self._known[text] = super().encode_one(text)
         return self._known[text]

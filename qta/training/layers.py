@@ -2,6 +2,7 @@
 
     python -m qta.training.layers encoder DIR --out qta/weights
     python -m qta.training.layers rewriter DIR --out qta/weights
+    python -m qta.training.layers generator DIR --out generator
 
 DIR is what `qta.training.encoder` or `qta.training.supervised` made.
 """
@@ -101,14 +102,15 @@ def _read(path: Path) -> dict[str, NDArray[np.float32]]:
 
 
 @click.command(help=__doc__.splitlines()[0] if __doc__ else None)
-@click.argument("kind", type=click.Choice(["encoder", "rewriter"]))
+@click.argument("kind", type=click.Choice(["encoder", "rewriter", "generator"]))
 @click.argument("model", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True)
 def main(kind: str, model: Path, out: Path) -> None:
     """Compress a trained model."""
     from safetensors.numpy import load_file, save_file
 
-    path = out / (ENCODER if kind == "encoder" else REWRITER)
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / f"{kind}.safetensors"
     weights = {name: value.astype(np.float32) for name, value in load_file(model / "model.safetensors").items()}
     save_file(compress(weights), path)
     click.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB")

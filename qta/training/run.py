@@ -24,7 +24,7 @@ from qta.steps import STEPS, UNBOUNDED
 from qta.training.align import Report, align, read_rounds, write_summary
 from qta.training.config import AlignSettings
 from qta.training.curves import write_curves
-from qta.training.frozen import Frozen, FrozenHybrid, FrozenMiniLM
+from qta.training.frozen import Frozen, FrozenHybrid, FrozenMiniLM, RememberingEncoder
 from qta.training.gate import FEWEST, Verdict, cross_fit, judge
 from qta.training.policy import Policy
 from qta.workbench import Workbench
@@ -55,7 +55,8 @@ def train_dpo(annotated: Benchmark, settings: AlignSettings, out: Path, encoder:
     """
     # Steps lift their tools as high as they can, so that what a rewrite is worth shows in the ranks.
     stages = replace(SERVED, steps=replace(STEPS, lift=UNBOUNDED))
-    retriever = HybridRetriever(build_in_memory(annotated.toolset, encoder), encoder, stages)
+    remembering = RememberingEncoder(encoder.folder)
+    retriever = HybridRetriever(build_in_memory(annotated.toolset, encoder), remembering, stages)
     return _train(annotated, settings, out, FrozenHybrid(retriever, encoder.identity), report)
 
 

@@ -121,7 +121,9 @@ class Engine:
     def answer(self, asked: Request) -> Answer:
         """Rank the tools for a request and return the first of those that may be in the answer."""
         clock, view = _Clock(), self._look()
-        allowed = view.selector.allowed(asked.wanted, asked.granted)
+        mask = view.selector.allowed(asked.wanted, asked.granted)
+        available = int(mask.sum())
+        allowed = mask if available < len(mask) else None
         reader = view.retriever.reader
         reading = reader.read(asked.query)
         clock.stop("encode")
@@ -135,14 +137,14 @@ class Engine:
             asked=asked,
             rank=lambda k: view.retriever.rank(reading, k, allowed, trace),
             tool=view.now.tool,
-            available=int(allowed.sum()),
+            available=available,
             pinned=view.selector.permitted(asked.always, asked.wanted, asked.granted),
             calibration=calibration,
         )
         chosen = choice.choose()
         tools = [view.now.tool(scored.tool_id) for scored in chosen.ranking]
         clock.stop("search")
-        saved = None if chosen.tokens is None else max(0, view.tokens(asked, allowed) - chosen.tokens)
+        saved = None if chosen.tokens is None else max(0, view.tokens(asked, mask) - chosen.tokens)
         if chosen.tokens is not None:
             clock.stop("tokens")
         fits = calibration.fits(trace.nearest) if reading.understood and not trace.named else 1.0
@@ -159,7 +161,7 @@ class Engine:
             form=asked.form,
             confidence=chosen.confidence if fits >= LEVEL or chosen.confidence is None else round(fits, 4),
             no_tool_fits=fits < LEVEL,
-            whole_catalogue=asked.k is None and view.is_whole(tools, allowed),
+            whole_catalogue=asked.k is None and view.is_whole(tools, mask),
             tokens=chosen.tokens,
             tokens_saved=saved,
         )
@@ -192,7 +194,7 @@ class Engine:
         told = {name: value for name, value in view.about.items() if name in ("search", "encoder")}
         return {"tools": int(view.selector.allowed(ALL, granted).sum()), **told}
 
-    def _rewrite(self, view: _View, reading: Reading, asked: Request, allowed: Mask) -> Rewrite:
+    def _rewrite(self, view: _View, reading: Reading, asked: Request, allowed: Mask | None) -> Rewrite:
         """Return the steps of a request; one that names its tool is left alone unless asked for."""
         named = asked.rewrite == "auto" and view.retriever.named(reading.text, allowed)
         if asked.rewrite == "off" or named or (asked.rewrite == "auto" and self.rewriter is None):

@@ -13,14 +13,13 @@ from mtrb.errors import ArtefactError
 from mtrb.types import Tool
 from qta.asking import Answer, Request, RewriteMode
 from qta.calibration import Calibrations
-from qta.catalogue import Catalogue
+from qta.catalogue import Catalogue, open_catalogue
 from qta.choosing import Choice, Chosen
 from qta.conformal import LEVEL
 from qta.encoder import Encoder
 from qta.examples import usage_prior
 from qta.feedback import WEIGHT, FeedbackStore
 from qta.hybrid import SERVED, HybridRetriever, Stages, Trace
-from qta.live import LiveCatalogue
 from qta.overlay import Overlay
 from qta.reading import Reading
 from qta.remarks import remark, why
@@ -101,9 +100,10 @@ class Engine:
 
         Raises:
             ArtefactError: the index, the encoder or the rewriter is absent, damaged or does not fit.
+            MissingDependencyError: its tools are in Milvus, and pymilvus is not installed.
         """
         encoder = Encoder()
-        return cls(LiveCatalogue(folder, encoder), encoder, rewriter.open() if rewriter else None)
+        return cls(open_catalogue(folder, encoder), encoder, rewriter.open() if rewriter else None)
 
     @property
     def about(self) -> dict[str, Any]:

@@ -181,11 +181,11 @@ def test_feedback_becomes_annotated_requests(folder: Path, encoder: Encoder) -> 
     ):
         assert store.add(store.record(query), used)
     engine.catalogue.remove(["mail/search_messages"])
-    found = annotated_requests(folder, engine.catalogue.toolset())
+    found = annotated_requests(folder, engine.catalogue.now.toolset())
     assert [query.text for query in found.queries] == ["call it off"]
     assert list(found.qrels.values()) == [{"shop/cancel_order": 1, "shop/list_orders": 1}]
     assert engine.answer(engine_request()).tools, "a used tool that is gone does no harm"
-    build_index(engine.catalogue.toolset(), folder, encoder)
+    build_index(engine.catalogue.now.toolset(), folder, encoder)
     assert FeedbackStore(folder).uses["shop/list_orders"] == 2, "a new index of the folder keeps it"
 
 

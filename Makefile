@@ -72,6 +72,7 @@ bench-serve: $(FULL_ENV) ## Measure index time, latency, throughput and memory o
 	$(PY) -m benchmarks.serve --out $(RESULTS)
 
 bench-peers: $(FULL_ENV) ## Compare with peers over 20,000 and 46,000 real tools, about 50 minutes, into RESULTS
+	$(if $(PYTHON),,$(PY) -m pip install -q -r benchmarks/peers.txt)
 	$(PY) -m benchmarks.peers --out $(RESULTS)
 
 bench-servers: $(FULL_ENV) ## Compare HTTP servers under load and under slow clients, into RESULTS

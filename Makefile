@@ -28,7 +28,7 @@ SPLIT ?= $(if $(filter metatool,$(SUBSET)),train-1,train)
 OUT ?= rewriter
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve index test lint format eval choices bench bench-serve bench-peers bench-servers bench-changes bench-overload bench-coverage bench-rewriter train-dpo rewriters rewriter encoder lock clean
+.PHONY: help install serve index test lint format eval evidence choices bench bench-serve bench-peers bench-servers bench-changes bench-overload bench-coverage bench-rewriter train-dpo rewriters rewriter encoder lock clean
 
 help:           ## Show this help
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -55,10 +55,13 @@ format: $(FULL_ENV) ## Format the code
 	$(PY) -m ruff format .
 
 eval: $(FULL_ENV) ## Measure all systems on MTRB, the sample and the public test halves, into RESULTS
-	$(QTA) eval $(MTRB) $(SYSTEMS) $(TAUGHT) $(ALIGNED) --json $(RESULTS)/eval.json --markdown $(RESULTS)/eval.md \
+	$(QTA) eval $(MTRB) $(SYSTEMS) $(TAUGHT) $(ALIGNED) --baseline qta-no-rewrite --json $(RESULTS)/eval.json --markdown $(RESULTS)/eval.md \
 	  --plot $(RESULTS)/sufficiency.png
 	$(QTA) eval $(PUBLIC) $(SYSTEMS) --mean --baseline minilm --json $(RESULTS)/public.json \
 	  --markdown $(RESULTS)/public.md
+
+evidence: $(FULL_ENV) ## Measure what each thing that examples teach is worth, after `make rewriters`, into RESULTS
+	$(PY) -m benchmarks.evidence --out $(RESULTS)
 
 choices: $(FULL_ENV) ## Print what the defaults were chosen by: the public validation halves, into RESULTS
 	$(PY) -m benchmarks.choices --out $(RESULTS)
@@ -69,6 +72,7 @@ bench-serve: $(FULL_ENV) ## Measure index time, latency, throughput and memory o
 	$(PY) -m benchmarks.serve --out $(RESULTS)
 
 bench-peers: $(FULL_ENV) ## Compare with peers over 20,000 and 46,000 real tools, about 50 minutes, into RESULTS
+	$(if $(PYTHON),,$(PY) -m pip install -q -r benchmarks/peers.txt)
 	$(PY) -m benchmarks.peers --out $(RESULTS)
 
 bench-servers: $(FULL_ENV) ## Compare HTTP servers under load and under slow clients, into RESULTS
@@ -78,7 +82,7 @@ train-dpo: $(FULL_ENV) ## Align a rewriter with N examples of SUBSET on top of B
 	$(QTA) train dpo $(if $(filter sample,$(SUBSET)),sample,mtrb/$(SUBSET)) --split $(SPLIT) --out $(OUT) \
 	  $(if $(BASE),--base $(BASE)) $(if $(N),--examples $(N))
 
-rewriters: $(FULL_ENV) ## Align the rewriters that `make eval` measures, several hours on a CPU
+rewriters: $(FULL_ENV) ## Align the rewriters that `make eval` and `make evidence` measure, several hours on a CPU
 	$(PY) -m benchmarks.rewriters
 
 bench-changes: $(FULL_ENV) ## Measure how soon a changed tool is found, and requests while changes are merged, into RESULTS

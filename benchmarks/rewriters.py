@@ -1,37 +1,104 @@
-"""Align the rewriters that `make eval` measures: every dataset, draw of examples and seed, into a folder.
+"""Align the rewriters that `make eval` and `make evidence` measure, into a folder.
 
-    python -m benchmarks.rewriters [--out rewriters] [--seeds 3]
+    python -m benchmarks.rewriters [--out rewriters] [--seeds 3] [--kind qta ...]
 
-`qta/DATASET/SPLIT/seed-N` is what `qta train dpo` makes, `paper/...` the paper's pipeline: frozen MiniLM, descriptions
-only, sampled tools in the prompt, the rewrite alone as the query. What is there already is left as it is, so that an
-interrupted run goes on. MetaTool's five draws have a seed each, the others three.
+- `qta/DATASET/SPLIT/seed-N` is what `qta train dpo` makes of a dataset's annotated examples;
+- `paper/...` the paper's pipeline: frozen MiniLM, descriptions only, sampled tools in the prompt, the rewrite alone;
+- `curve/COUNT/draw-N` what it makes of fewer of RestBench's examples;
+- `ranking/FUNCTION/DATASET` what it makes with another ranking function.
+
+What is there already is left as it is, so that an interrupted run goes on. MetaTool's five draws have a seed each, the
+others three.
 """
 
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import click
 from tqdm import tqdm
 
-from mtrb.benchmarks import load_examples
+from mtrb.benchmarks import load, load_examples
 from mtrb.types import Benchmark
 from qta.encoder import Encoder
+from qta.ranking import RANKING_FUNCTIONS
 from qta.taught import NOTHING_TO_LEARN
 from qta.training.config import AlignSettings, load_settings
 from qta.training.preferences import NoPairsError
 from qta.training.run import train_dpo, train_paper
 
 DATASETS = ("mtrb/restbench", "mtrb/metatool", "mtrb/toolbench-standin", "sample")
+KINDS = ("qta", "paper", "curve", "ranking")
+CURVE, DRAWS = (1, 3, 5), 3
+RANKED = ("mtrb/restbench", "sample")
 
 
-def jobs(seeds: int) -> list[tuple[Benchmark, int]]:
+@dataclass(frozen=True)
+class Job:
+    """A rewriter to be aligned: where, with what, and as the paper does or as is served."""
+
+    folder: str
+    annotated: Benchmark
+    settings: AlignSettings
+    paper: bool = False
+
+    def run(self, out: Path, encoder: Encoder) -> None:
+        """Align it; where all candidates are as good, leave a note that says so."""
+        folder = out / self.folder
+        try:
+            if self.paper:
+                train_paper(self.annotated, self.settings, folder, tqdm.write)
+            else:
+                train_dpo(self.annotated, self.settings, folder, encoder, tqdm.write)
+        except NoPairsError as error:
+            (folder / NOTHING_TO_LEARN).write_text(f"{error}\n", "utf-8")
+
+    def is_done(self, out: Path) -> bool:
+        """Tell whether it is there."""
+        folder = out / self.folder
+        return any(folder.glob("*/rewriter.json")) or (folder / NOTHING_TO_LEARN).exists()
+
+
+def jobs(kind: str, seeds: int) -> Iterator[Job]:
+    """Yield the rewriters of a kind."""
+    if kind == "curve":
+        for count in CURVE:
+            for draw in range(DRAWS):
+                yield Job(f"curve/{count}/draw-{draw}", fewer(count, draw), load_settings(seed=draw))
+    elif kind == "ranking":
+        default = load_settings().pairs.ranking
+        for name in RANKING_FUNCTIONS:
+            for dataset in RANKED if name != default else ():
+                given = load_settings()
+                pairs = given.pairs.model_copy(update={"ranking": name})
+                yield Job(
+                    f"ranking/{name}/{dataset}", load(dataset, "train"), given.model_copy(update={"pairs": pairs})
+                )
+    else:
+        for annotated, seed in _taught(seeds):
+            folder = f"{kind}/{annotated.dataset_id}/{annotated.split}/seed-{seed}"
+            yield Job(folder, annotated, _settings(seed, "sampled" if kind == "paper" else "nearest"), kind == "paper")
+
+
+def fewer(count: int, draw: int) -> Benchmark:
+    """Return some of RestBench's annotated examples: the first of them in an order drawn anew."""
+    every = load("mtrb/restbench", "train")
+    order = random.Random(draw).sample(every.queries, len(every.queries))
+    queries = tuple(order[:count])
+    qrels = {query.query_id: every.qrels[query.query_id] for query in queries}
+    return Benchmark(every.dataset_id, every.split, every.toolset, queries, qrels)
+
+
+def _taught(seeds: int) -> list[tuple[Benchmark, int]]:
     """Return the annotated examples and seed of each rewriter: several draws have a seed each, a single one several."""
     draws = [load_examples(dataset) for dataset in DATASETS]
     several = [(draw, seed) for found in draws if len(found) > 1 for seed, draw in enumerate(found)]
     return [(found[0], seed) for found in draws if len(found) == 1 for seed in range(seeds)] + several
 
 
-def settings(seed: int, selection: str) -> AlignSettings:
-    """Return the default settings with a seed, and with the tools in the prompt chosen so."""
+def _settings(seed: int, selection: Literal["nearest", "sampled"]) -> AlignSettings:
     base = load_settings(seed=seed)
     return base.model_copy(update={"prompt": base.prompt.model_copy(update={"selection": selection})})
 
@@ -39,23 +106,14 @@ def settings(seed: int, selection: str) -> AlignSettings:
 @click.command(help=__doc__.splitlines()[0] if __doc__ else None)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("rewriters"), show_default=True)
 @click.option("--seeds", default=3, show_default=True)
-@click.option("--kind", type=click.Choice(["qta", "paper"]), multiple=True, default=("qta", "paper"))
-def main(out: Path, seeds: int, kind: tuple[str, ...]) -> None:
+@click.option("--kind", "kinds", type=click.Choice(KINDS), multiple=True, default=KINDS)
+def main(out: Path, seeds: int, kinds: tuple[str, ...]) -> None:
     """Align what is missing."""
     encoder = Encoder()
-    todo = [(one, *job) for one in kind for job in jobs(seeds)]
-    for one, annotated, seed in tqdm(todo, desc="rewriters"):
-        folder = out / one / annotated.dataset_id / annotated.split / f"seed-{seed}"
-        if any(folder.glob("*/rewriter.json")) or (folder / NOTHING_TO_LEARN).exists():
-            continue
-        tqdm.write(f"{folder}")
-        try:
-            if one == "qta":
-                train_dpo(annotated, settings(seed, "nearest"), folder, encoder, tqdm.write)
-            else:
-                train_paper(annotated, settings(seed, "sampled"), folder, tqdm.write)
-        except NoPairsError as error:
-            (folder / NOTHING_TO_LEARN).write_text(f"{error}\n", "utf-8")
+    for job in tqdm([job for kind in kinds for job in jobs(kind, seeds)], desc="rewriters"):
+        if not job.is_done(out):
+            tqdm.write(str(out / job.folder))
+            job.run(out, encoder)
 
 
 if __name__ == "__main__":

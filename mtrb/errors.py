@@ -29,5 +29,9 @@ class StorageError(ArtefactError):
     """Say that the disk did not take a change: it is full, or cannot be written."""
 
 
+class UnavailableError(ArtefactError):
+    """Say that a server which holds the tools does not answer as it should; to try again may help."""
+
+
 class MissingDependencyError(QTAError):
     """Name the optional package that a requested feature needs, and how to install it."""

@@ -15,10 +15,10 @@ from mtrb.benchmarks.public import NAMES
 from mtrb.errors import ArtefactError
 from mtrb.files import replace_text
 from mtrb.types import Benchmark, ScoredTool
+from qta.catalogue import Catalogue
 from qta.conformal import DEPTH, Calibration, Observed, flagged
 from qta.encoder import WEIGHTS, Encoder
 from qta.hybrid import HybridRetriever, Trace
-from qta.live import LiveCatalogue
 
 FILE = "calibration.json"
 
@@ -49,9 +49,7 @@ def _last(ranking: Sequence[ScoredTool], golden: Iterable[str]) -> int:
     return max(ranks.get(tool_id, DEPTH + 1) for tool_id in golden)
 
 
-def calibrate_catalogue(
-    catalogue: LiveCatalogue, encoder: Encoder, annotated: Benchmark, coverage: float
-) -> Calibration:
+def calibrate_catalogue(catalogue: Catalogue, encoder: Encoder, annotated: Benchmark, coverage: float) -> Calibration:
     """Calibrate on annotated requests to a living catalogue.
 
     Raises:

@@ -1,7 +1,7 @@
 """The interface of storage and search: what an engine needs of a catalogue, wherever its tools live.
 
-`qta.live.LiveCatalogue` keeps them in a folder, `qta.shared.SharedCatalogue` in Milvus; tests/qta/test_backends.py
-holds both to the same.
+`qta.live.LiveCatalogue` keeps them in the index folder, `qta.shared.SharedCatalogue` in Milvus;
+tests/qta/test_backends.py holds both to the same.
 """
 
 from collections.abc import Iterable, Sequence
@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Protocol
 
 from mtrb.types import Tool
-from qta.live import Written
+from qta.encoder import Encoder
+from qta.live import LiveCatalogue, Written
+from qta.location import read_location
 from qta.overlay import Overlay
 
 
@@ -43,3 +45,19 @@ class Catalogue(Protocol):
     def settle(self) -> None:
         """Wait for work in the background: what a program does before it ends."""
         ...
+
+
+def open_catalogue(folder: Path, encoder: Encoder) -> Catalogue:
+    """Open the catalogue of an index folder: its tools are there, or in Milvus where the folder says so.
+
+    Raises:
+        ArtefactError: there is none, it is damaged or does not fit.
+        UnavailableError: the tools are in Milvus, which does not answer.
+        MissingDependencyError: the tools are in Milvus, and pymilvus is not installed.
+    """
+    location = read_location(folder)
+    if location is None:
+        return LiveCatalogue(folder, encoder)
+    from qta.shared import SharedCatalogue
+
+    return SharedCatalogue(location, folder, encoder)

@@ -31,10 +31,17 @@ def cli() -> None:
 @cli.command()
 @click.argument("tools", nargs=-1, required=True)
 @click.option("--out", type=_folder, required=True, help="Folder of the index; one that is there is replaced whole.")
+@click.option(
+    "--milvus",
+    metavar="URI",
+    help="Keep the tools in this Milvus: http://host:19530, its token in QTA_MILVUS_TOKEN; or a file that ends in .db.",
+)
 @click.option("--format", "format_", type=click.Choice(_FORMATS), help="Format of all files; sniffed when not given.")
 @click.option("--skip-invalid", is_flag=True, help="Leave invalid records out, and list them.")
 @click.option("--report", type=_file, help="Write equal and nearly equal tools to this JSON file.")
-def index(tools: tuple[str, ...], out: Path, format_: str | None, skip_invalid: bool, report: Path | None) -> None:
+def index(
+    tools: tuple[str, ...], out: Path, milvus: str | None, format_: str | None, skip_invalid: bool, report: Path | None
+) -> None:
     """Index TOOLS: files, sample:, botocore: (AWS) or google: (Google APIs).
 
     Files hold tools as JSON Lines, OpenAI or Anthropic tool lists, MCP tools/list results, or OpenAPI and Swagger
@@ -49,7 +56,9 @@ def index(tools: tuple[str, ...], out: Path, format_: str | None, skip_invalid: 
     from mtrb.types import Toolset
     from qta.encoder import Encoder
     from qta.index import build_index
+    from qta.location import Location
 
+    location = Location.of(milvus) if milvus else None
     if report and any(Path(spec).exists() and Path(spec).samefile(report) for spec in tools if report.exists()):
         raise click.UsageError(f"--report {report} is one of the catalogues; name another file")
     if report:
@@ -60,7 +69,12 @@ def index(tools: tuple[str, ...], out: Path, format_: str | None, skip_invalid: 
     for entry in skipped:
         click.echo(f"left out {entry.location}: {entry.reason}", err=True)
     with tqdm(total=len(toolset), desc="embed", unit=" tools", delay=1, leave=False) as bar:
-        manifest = build_index(toolset, out, Encoder(), bar.update)
+        if location:
+            from qta.shared import index_in_milvus
+
+            index_in_milvus(toolset, location, out, Encoder(), bar.update)
+        else:
+            build_index(toolset, out, Encoder(), bar.update)
     if report:
         twins = find_twins(toolset)
         left_out = [vars(entry) for entry in skipped]
@@ -70,7 +84,7 @@ def index(tools: tuple[str, ...], out: Path, format_: str | None, skip_invalid: 
             f"{len(twins.exact)} groups of equal tools, {len(twins.near)} pairs of similar ones: {report}", err=True
         )
     note = f", {len(skipped)} records left out" if skip_invalid else ""
-    click.echo(f"indexed {manifest.tools:,} tools in {out}{note}")
+    click.echo(f"indexed {len(toolset):,} tools in {out}{note}")
 
 
 @cli.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})

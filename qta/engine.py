@@ -13,14 +13,13 @@ from mtrb.errors import ArtefactError
 from mtrb.types import Tool
 from qta.asking import Answer, Request, RewriteMode
 from qta.calibration import Calibrations
-from qta.catalogue import Catalogue
+from qta.catalogue import Catalogue, open_catalogue
 from qta.choosing import Choice, Chosen
 from qta.conformal import LEVEL
 from qta.encoder import Encoder
 from qta.examples import usage_prior
-from qta.feedback import WEIGHT, FeedbackStore
+from qta.feedback import WEIGHT, FeedbackStore, tenant_of
 from qta.hybrid import SERVED, HybridRetriever, Stages, Trace
-from qta.live import LiveCatalogue
 from qta.overlay import Overlay
 from qta.reading import Reading
 from qta.remarks import remark, why
@@ -33,7 +32,7 @@ __all__ = ["Answer", "Engine", "Request", "RewriteMode"]
 
 logger = logging.getLogger(__name__)
 
-_REMEMBERED = 200  # sizes of catalogues as filters leave them
+_REMEMBERED = 200  # sizes of catalogues as filters leave them, and tenants
 
 
 @dataclass(frozen=True)
@@ -41,17 +40,33 @@ class _View:
     """The catalogue at one moment, and what answers requests over it."""
 
     now: Overlay
-    retriever: HybridRetriever
+    encoder: Encoder
+    stages: Stages
     selector: Selector
     about: dict[str, Any]
-    uses: Mapping[str, int]
+    uses: Mapping[str, Mapping[str, int]]
     sizes: dict[tuple[Any, ...], int] = field(default_factory=dict)
+    retrievers: dict[str | None, HybridRetriever] = field(default_factory=dict)
+
+    def retriever(self, granted: frozenset[str] | None) -> HybridRetriever:
+        """Return what ranks for a caller, with the prior that the feedback of its own tenant gives."""
+        tenant = tenant_of(granted)
+        known = tenant if tenant in self.uses else None  # all who gave none share one
+        found = self.retrievers.get(known)
+        if found is None:
+            if len(self.retrievers) > _REMEMBERED:
+                self.retrievers.clear()
+            uses = self.uses.get(tenant, {})
+            places = {tool_id: at for tool_id in uses if (at := self.now.position(tool_id)) is not None}
+            prior = usage_prior({at: uses[tool_id] for tool_id, at in places.items()}, WEIGHT)
+            stages = replace(self.stages, prior={**self.stages.prior, **prior})
+            found = self.retrievers[known] = HybridRetriever(self.now, self.encoder, stages)
+        return found
 
     def why(self, tool_id: str, trace: Trace, asked: Request) -> dict[str, Any]:
         """Return what put a tool into the answer."""
-        position = self.now.position(tool_id)
-        prior = 0.0 if position is None else self.retriever.stages.prior.get(position, 0.0)
-        return why(self.now, tool_id, trace, asked, prior)
+        position, prior = self.now.position(tool_id), self.retriever(asked.granted).stages.prior
+        return why(self.now, tool_id, trace, asked, 0.0 if position is None else prior.get(position, 0.0))
 
     def is_whole(self, tools: Sequence[Tool], allowed: Mask) -> bool:
         """Tell whether the tools are all that are allowed."""
@@ -101,9 +116,10 @@ class Engine:
 
         Raises:
             ArtefactError: the index, the encoder or the rewriter is absent, damaged or does not fit.
+            MissingDependencyError: its tools are in Milvus, and pymilvus is not installed.
         """
         encoder = Encoder()
-        return cls(LiveCatalogue(folder, encoder), encoder, rewriter.open() if rewriter else None)
+        return cls(open_catalogue(folder, encoder), encoder, rewriter.open() if rewriter else None)
 
     @property
     def about(self) -> dict[str, Any]:
@@ -121,11 +137,14 @@ class Engine:
     def answer(self, asked: Request) -> Answer:
         """Rank the tools for a request and return the first of those that may be in the answer."""
         clock, view = _Clock(), self._look()
-        allowed = view.selector.allowed(asked.wanted, asked.granted)
-        reader = view.retriever.reader
+        mask = view.selector.allowed(asked.wanted, asked.granted)
+        available = int(mask.sum())
+        allowed = mask if available < len(mask) else None
+        retriever = view.retriever(asked.granted)
+        reader = retriever.reader
         reading = reader.read(asked.query)
         clock.stop("encode")
-        rewritten = self._rewrite(view, reading, asked, allowed)
+        rewritten = self._rewrite(retriever, reading, asked, allowed)
         if rewritten.steps:
             reading = reader.with_steps(reading, rewritten.steps)
         if rewritten.steps or rewritten.failure:
@@ -133,16 +152,16 @@ class Engine:
         trace, calibration = Trace(), self._calibrations.now
         choice = Choice(
             asked=asked,
-            rank=lambda k: view.retriever.rank(reading, k, allowed, trace),
+            rank=lambda k: retriever.rank(reading, k, allowed, trace),
             tool=view.now.tool,
-            available=int(allowed.sum()),
+            available=available,
             pinned=view.selector.permitted(asked.always, asked.wanted, asked.granted),
             calibration=calibration,
         )
         chosen = choice.choose()
         tools = [view.now.tool(scored.tool_id) for scored in chosen.ranking]
         clock.stop("search")
-        saved = None if chosen.tokens is None else max(0, view.tokens(asked, allowed) - chosen.tokens)
+        saved = None if chosen.tokens is None else max(0, view.tokens(asked, mask) - chosen.tokens)
         if chosen.tokens is not None:
             clock.stop("tokens")
         fits = calibration.fits(trace.nearest) if reading.understood and not trace.named else 1.0
@@ -159,16 +178,16 @@ class Engine:
             form=asked.form,
             confidence=chosen.confidence if fits >= LEVEL or chosen.confidence is None else round(fits, 4),
             no_tool_fits=fits < LEVEL,
-            whole_catalogue=asked.k is None and view.is_whole(tools, allowed),
+            whole_catalogue=asked.k is None and view.is_whole(tools, mask),
             tokens=chosen.tokens,
             tokens_saved=saved,
         )
-        return self._kept(answer) if asked.keep else answer
+        return self._kept(answer, tenant_of(asked.granted)) if asked.keep else answer
 
-    def _kept(self, answer: Answer) -> Answer:
+    def _kept(self, answer: Answer, tenant: str) -> Answer:
         """Give an answer its id; where the request cannot be kept, the answer says so."""
         try:
-            return replace(answer, request_id=self.feedback.record(answer.query))
+            return replace(answer, request_id=self.feedback.record(answer.query, tenant))
         except ArtefactError as error:
             logger.warning("%s", error)
             return replace(answer, degraded=[*answer.degraded, remark("feedback_unavailable")])
@@ -178,11 +197,8 @@ class Engine:
         if view is None or view.now is not now or view.uses is not uses:
             same = view is not None and view.now.base is now.base
             facets = view.selector.base if same and view else Facets.of(now.base.columns)
-            places = {tool_id: at for tool_id in uses if (at := now.position(tool_id)) is not None}
-            prior = usage_prior({at: uses[tool_id] for tool_id, at in places.items()}, WEIGHT)
-            stages = replace(self._stages, prior={**self._stages.prior, **prior})
-            retriever = HybridRetriever(now, self._encoder, stages)
-            view = self._view = _View(now, retriever, Selector(now, facets), _about(now), uses)
+            selector = Selector(now, facets)
+            view = self._view = _View(now, self._encoder, self._stages, selector, _about(now), uses)
         return view
 
     def _about(self, view: _View, granted: frozenset[str] | None) -> dict[str, Any]:
@@ -192,14 +208,14 @@ class Engine:
         told = {name: value for name, value in view.about.items() if name in ("search", "encoder")}
         return {"tools": int(view.selector.allowed(ALL, granted).sum()), **told}
 
-    def _rewrite(self, view: _View, reading: Reading, asked: Request, allowed: Mask) -> Rewrite:
+    def _rewrite(self, retriever: HybridRetriever, reading: Reading, asked: Request, allowed: Mask | None) -> Rewrite:
         """Return the steps of a request; one that names its tool is left alone unless asked for."""
-        named = asked.rewrite == "auto" and view.retriever.named(reading.text, allowed)
+        named = asked.rewrite == "auto" and retriever.named(reading.text, allowed)
         if asked.rewrite == "off" or named or (asked.rewrite == "auto" and self.rewriter is None):
             return Rewrite()
         if self.rewriter is None:
             return Rewrite(failure="no_rewriter")
-        shown = view.retriever.shown(reading, self.rewriter.shown, allowed)
+        shown = retriever.shown(reading, self.rewriter.shown, allowed)
         return self.rewriter.steps([reading.text], [shown])[0]
 
     def _remarks(self, reading: Reading, rewritten: Rewrite) -> list[dict[str, str]]:

@@ -8,6 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import permutations
 from typing import Generic, TypeVar
 
 from mtrb.errors import InputError
@@ -19,6 +20,7 @@ Value = TypeVar("Value")
 PRIOR_WEIGHTS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
 """What the logarithm of a tool's uses may count beside a cosine."""
 
+_TOGETHER = 2  # examples that two tools share; once may be chance
 _FEWEST = 4  # below that leave-one-out tells nothing
 
 
@@ -64,6 +66,15 @@ class Examples:
         """Count in how many examples each tool is golden; the most used first, equals in catalogue order."""
         counts = Counter(position for golden in self.golden for position in golden)
         return Counter(dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))))
+
+    def partners(self) -> dict[int, list[int]]:
+        """Return for each tool those that were needed beside it in most of its examples, and in two at least."""
+        uses, together = self.uses(), Counter(pair for golden in self.golden for pair in permutations(set(golden), 2))
+        found: dict[int, list[int]] = {}
+        for (tool, other), count in sorted(together.items()):
+            if count >= _TOGETHER and 2 * count > uses[tool]:
+                found.setdefault(tool, []).append(other)
+        return found
 
     def prior(self, weight: float) -> dict[int, float]:
         """Return what each used tool's score is raised by: weight x log(1 + uses)."""

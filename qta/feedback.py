@@ -4,6 +4,8 @@
 
 Of a request that was answered its text is kept for a day, so that feedback on it can train a rewriter; of those with
 feedback for a year. At most 100,000 of each are kept, the last ones.
+
+Feedback is a tenant's: it raises tools for those alone who are of the same namespaces as who gave it.
 """
 
 import secrets
@@ -17,8 +19,12 @@ from pathlib import Path
 
 from mtrb.errors import ArtefactError, InputError
 from mtrb.types import Benchmark, Query, Toolset
+from qta.selection import SHARED
 
 FILE = "feedback.db"
+ALL = "*"
+"""The tenant that is of no namespaces, and sees all tools."""
+
 WEIGHT = 0.05
 """What the logarithm of a tool's uses counts beside a cosine: tools must be about as near for it to matter."""
 
@@ -32,15 +38,18 @@ _LOOK_EVERY = 0.25  # seconds
 _WAIT_BRIEFLY, _WAIT = 0.1, 5.0  # seconds for another process's write: where a request waits, and where it must be
 
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS requests (request_id TEXT UNIQUE NOT NULL, at REAL NOT NULL, query TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS requests (
+    request_id TEXT UNIQUE NOT NULL, at REAL NOT NULL, query TEXT NOT NULL, tenant TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS requests_at ON requests (at);
-CREATE TABLE IF NOT EXISTS feedback (request_id TEXT UNIQUE NOT NULL, at REAL NOT NULL, query TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS feedback (
+    request_id TEXT UNIQUE NOT NULL, at REAL NOT NULL, query TEXT NOT NULL, tenant TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS feedback_at ON feedback (at);
 CREATE TABLE IF NOT EXISTS used (
     request_id TEXT NOT NULL, tool_id TEXT NOT NULL, PRIMARY KEY (request_id, tool_id)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 INSERT OR IGNORE INTO state VALUES ('revision', 0);
 """
+_USES = "SELECT tenant, tool_id, COUNT(*) FROM used JOIN feedback USING (request_id) GROUP BY tenant, tool_id"
 
 
 @dataclass(frozen=True)
@@ -50,6 +59,11 @@ class Feedback:
     request_id: str
     query: str
     used: tuple[str, ...]
+
+
+def tenant_of(granted: frozenset[str] | None) -> str:
+    """Return the tenant of a caller by what is granted to it: its namespaces, whether or not it sees shared tools."""
+    return ALL if granted is None else ",".join(sorted(granted - {SHARED}))
 
 
 class FeedbackStore:
@@ -67,12 +81,12 @@ class FeedbackStore:
         self._recorded = 0
         self._looked = -_LOOK_EVERY
         self._revision = 0
-        self._uses: Mapping[str, int] = {}
+        self._uses: Mapping[str, Mapping[str, int]] = {}
         self._look()
 
     @property
-    def uses(self) -> Mapping[str, int]:
-        """Return how often each tool was used; the same object until that changes.
+    def uses(self) -> Mapping[str, Mapping[str, int]]:
+        """Return how often each tool was used, by tenant; the same object until that changes.
 
         What another process was told is noticed a quarter of a second later. A file that cannot be read for a moment
         leaves what was known.
@@ -84,22 +98,22 @@ class FeedbackStore:
                 self._looked = time.monotonic()
         return self._uses
 
-    def record(self, query: str) -> str:
-        """Keep a request that was answered, and return its id.
+    def record(self, query: str, tenant: str = ALL) -> str:
+        """Keep a tenant's request that was answered, and return its id.
 
         Raises:
             ArtefactError: it cannot be written.
         """
         request_id = secrets.token_hex(16)
         with self._connection("requests") as connection:
-            connection.execute("INSERT INTO requests VALUES (?, ?, ?)", (request_id, time.time(), query))
+            connection.execute("INSERT INTO requests VALUES (?, ?, ?, ?)", (request_id, time.time(), query, tenant))
             self._recorded += 1
             if self._recorded % _PRUNE_EVERY == 0:
                 _prune(connection)
         return request_id
 
-    def add(self, request_id: str, used: Sequence[str]) -> bool:
-        """Keep which tools were used; return, once it is on disk, whether there is such a request.
+    def add(self, request_id: str, used: Sequence[str], tenant: str = ALL) -> bool:
+        """Keep which tools were used; return, once it is on disk, whether there is such a request of the tenant.
 
         What was said of the same request before is replaced.
 
@@ -111,13 +125,14 @@ class FeedbackStore:
         with self._connection("feedback") as connection:
             connection.execute("BEGIN IMMEDIATE")
             row = connection.execute(
-                "SELECT query FROM feedback WHERE request_id = :id "
-                "UNION ALL SELECT query FROM requests WHERE request_id = :id AND at > :since",
-                {"id": request_id, "since": time.time() - _REQUEST_DAYS * _DAY},
+                "SELECT query FROM feedback WHERE request_id = :id AND tenant = :tenant "
+                "UNION ALL SELECT query FROM requests WHERE request_id = :id AND tenant = :tenant AND at > :since",
+                {"id": request_id, "tenant": tenant, "since": time.time() - _REQUEST_DAYS * _DAY},
             ).fetchone()
             if row is None:
                 return False
-            connection.execute("INSERT OR REPLACE INTO feedback VALUES (?, ?, ?)", (request_id, time.time(), row[0]))
+            said = request_id, time.time(), row[0], tenant
+            connection.execute("INSERT OR REPLACE INTO feedback VALUES (?, ?, ?, ?)", said)
             connection.execute("DELETE FROM used WHERE request_id = ?", (request_id,))
             connection.executemany(
                 "INSERT INTO used VALUES (?, ?)", [(request_id, tool_id) for tool_id in dict.fromkeys(used)]
@@ -148,8 +163,10 @@ class FeedbackStore:
             with self._connection("requests") as connection:
                 (revision,) = connection.execute("SELECT value FROM state WHERE name = 'revision'").fetchone()
                 if revision != self._revision:
-                    rows = connection.execute("SELECT tool_id, COUNT(*) FROM used GROUP BY tool_id").fetchall()
-                    self._revision, self._uses = revision, dict(rows)
+                    uses: dict[str, dict[str, int]] = {}
+                    for tenant, tool_id, count in connection.execute(_USES):
+                        uses.setdefault(tenant, {})[tool_id] = count
+                    self._revision, self._uses = revision, uses
         self._looked = time.monotonic()
 
     @contextmanager
@@ -176,9 +193,19 @@ class FeedbackStore:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
         connection.executescript(_SCHEMA)
+        _name_tenants(connection)
         connection.execute(f"PRAGMA busy_timeout = {int(1000 * (_WAIT if durable else _WAIT_BRIEFLY))}")
         self._connections[purpose] = connection
         return connection
+
+
+def _name_tenants(connection: sqlite3.Connection) -> None:
+    """Complete a file of an earlier version, which did not say whose feedback it was: then it is no namespace's."""
+    connection.execute("BEGIN IMMEDIATE")
+    for table in ("requests", "feedback"):
+        if "tenant" not in [name for _, name, *_ in connection.execute(f"PRAGMA table_info({table})")]:
+            connection.execute(f"ALTER TABLE {table} ADD COLUMN tenant TEXT NOT NULL DEFAULT '{ALL}'")
+    connection.execute("COMMIT")
 
 
 def annotated_requests(folder: Path, toolset: Toolset) -> Benchmark:

@@ -6,7 +6,8 @@ A ranking is made in this order, each stage on the scores of the one before:
 2. a tool that the request names is ahead of all others;
 3. each clause's and step's best tool comes to the side of the best of all;
 4. a prior raises tools whatever the request;
-5. a tool among the first that needs an id brings the best provider of that id to its side.
+5. a tool among the first that needs an id brings the best provider of that id to its side, and the tools that
+   annotated examples need beside it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -55,6 +56,7 @@ class Stages:
         steps: when the best tool of a rewrite's step does.
         completion: how providers of ids are brought along.
         prior: what a tool's score is raised by, by position.
+        partners: tools that examples need beside a tool, by position; they are brought along as providers are.
     """
 
     weight: float = LEXICAL_WEIGHT
@@ -62,6 +64,7 @@ class Stages:
     steps: StepRule | None = None
     completion: CompletionRule | None = None
     prior: Mapping[int, float] = field(default_factory=dict)
+    partners: Mapping[int, Sequence[int]] = field(default_factory=dict)
 
 
 @dataclass
@@ -128,24 +131,37 @@ class HybridRetriever:
         trace.nearest = float(cosines[0]) if len(cosines) else 0.0
         candidates = np.concatenate([nearest, _highest(lexical, n), np.flatnonzero(self._prior), *named])
         bonus = self._prior + _bonus(named, len(self._prior))
-        ranking = _Ranking(lambda new: self._fused(reading.vector, lexical, new) + bonus[new], len(bonus), allowed)
+        meaning = np.full(len(bonus), np.nan, np.float32)
+        meaning[nearest] = cosines
+
+        def score(new: Positions) -> Scores:
+            unknown = new[np.isnan(meaning[new])]
+            meaning[unknown] = self.index.dense.cosines(reading.vector, unknown)
+            return np.asarray(meaning[new] + np.float32(self.stages.weight) * lexical[new] + bonus[new])
+
+        ranking = _Ranking(score, len(bonus), allowed)
         ranking.add(candidates.astype(np.int64))
         self._give_places(ranking, reading, trace)
         if self.stages.completion:
             needing = ranking.first(self.stages.completion.first)
-            needs = [(int(at), group) for at in needing for group in self._needs(int(at))]
+            needs = [(int(at), group) for at in needing for group in self._brought(int(at))]
             providers = np.array([one.position for _, group in needs for one in group], np.int64)
             ranking.add(providers)
             ranking.scores = _completed(ranking.scores, needs, self.stages.completion, trace)
         first = ranking.first(k)
         trace.named = {position for group in named for position in group}
-        trace.cosines = dict(zip(first.tolist(), self.index.dense.cosines(reading.vector, first).tolist(), strict=True))
+        trace.cosines = dict(zip(first.tolist(), meaning[first].tolist(), strict=True))
         trace.words = {at: float(self.stages.weight * lexical[at]) for at in first.tolist()}
         return [ScoredTool(self.index.ids[at], float(ranking.scores[at])) for at in first]
 
     def named(self, text: str, allowed: Allowed | None = None) -> list[list[int]]:
         """Return the tools of each name in a text, of the allowed ones."""
         return self.index.finder.find(text, allowed)
+
+    def _brought(self, position: int) -> list[list[Provider]]:
+        """Return what a tool brings along: for each of its needs one of several providers, and each of its partners."""
+        partners = self.stages.partners.get(position, ())
+        return self._needs(position) + [[Provider(other, strength=0)] for other in partners]
 
     def _needs(self, position: int) -> list[list[Provider]]:
         if position not in self._known_needs:

@@ -80,11 +80,6 @@ class LiveCatalogue:
             self._look()
         return self._overlay
 
-    def toolset(self) -> Toolset:
-        """Return the tools as they are now, all in memory."""
-        now = self.now
-        return Toolset(now.tools[int(at)] for at in np.flatnonzero(now.alive))
-
     def put(self, tools: Sequence[Tool]) -> Written:
         """Add or replace tools; only those whose text has changed are embedded.
 
@@ -126,11 +121,11 @@ class LiveCatalogue:
             with FileLock(self.folder / _MERGE_LOCK, timeout=0):
                 self._load()
                 overlay = self.now
-                tools = [overlay.tools[int(at)] for at in np.flatnonzero(overlay.alive)]
-                if not tools or overlay.revision == overlay.base.revision:
+                tools = overlay.toolset()
+                if not len(tools) or overlay.revision == overlay.base.revision:
                     return False  # an index has at least one tool; that there is none, the log says
                 build_index(
-                    Toolset(tools),
+                    tools,
                     self.folder,
                     self._encoder,
                     revision=overlay.revision,

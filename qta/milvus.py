@@ -8,7 +8,7 @@ With Milvus Lite (`milvus-lite`; a path that ends in .db for a URI) one process 
 """
 
 import base64
-import re
+import logging
 import time
 import zlib
 from collections.abc import Iterator, Sequence
@@ -19,15 +19,15 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from mtrb.errors import ArtefactError, InputError, MissingDependencyError, StorageError
+from mtrb.errors import ArtefactError, InputError, MissingDependencyError, UnavailableError
 from mtrb.types import Tool
 from qta.changes import Change
 from qta.encoder import Encoder
 from qta.index import TEXT
+from qta.location import Location
 
 Vector = NDArray[np.float32]
 
-COLLECTION = "qta_tools"
 FORMAT = 1
 MOST_HITS = 16_384  # what Milvus answers at most
 
@@ -36,6 +36,8 @@ _BATCH = 500  # rows of one message, which must stay below 64 MB
 _MOST_BYTES = 65_535  # of a text in Milvus
 _KEY_BYTES = 4096
 _DAY = 24 * 3600 * 1_000_000
+_WAIT_BRIEFLY, _WAIT = 2.0, 30.0  # seconds for an answer: where a request waits for it, and where it must be
+_WAIT_TO_CONNECT = 3.0
 
 
 def now_us() -> int:
@@ -46,31 +48,47 @@ def now_us() -> int:
 class MilvusStore:
     """Read and write the rows of one collection; safe to share between threads."""
 
-    def __init__(self, uri: str, encoder: Encoder, collection: str = COLLECTION, token: str = "") -> None:
-        """Open a collection that `create` made.
-
-        Args:
-            uri: `http://host:19530`, or a path that ends in .db for Milvus Lite.
-            encoder: made the vectors.
-            collection: its name.
-            token: `user:password` or an API key of the server.
+    def __init__(self, location: Location, encoder: Encoder) -> None:
+        """Open a collection that `create` made; the encoder is to be the one that made its vectors.
 
         Raises:
-            StorageError: Milvus cannot be reached.
+            UnavailableError: Milvus cannot be reached, or does not accept the token.
             ArtefactError: there is no such collection, or it was made with another encoder or format.
             MissingDependencyError: pymilvus is not installed.
         """
-        self._where = f"{re.sub(r'//[^@/]*@', '//', uri)} ({collection})"
-        self._collection = collection
-        self._client = _connect(uri, token, self._where)
+        self._location, self._encoder = location, encoder
+        self._collection = location.collection
+        self._client = _connect(location)
+        self.open()
+
+    def open(self) -> None:
+        """Make the collection ready for being asked, also again after the server was away.
+
+        Raises:
+            UnavailableError: Milvus cannot be reached.
+            ArtefactError: there is no such collection, or it was made with another encoder or format.
+        """
         with self._said():
-            if not self._client.has_collection(collection):
-                raise ArtefactError(f"{self._where}: no catalogue; make one with `qta.milvus.create`")
-            self._client.load_collection(collection)
-            rows = self._client.get(collection, ids=[_ABOUT], output_fields=["record"])
+            if not self._client.has_collection(self._collection, timeout=_WAIT_BRIEFLY):
+                raise ArtefactError(
+                    f"{self._location}: no catalogue; make one with `qta index TOOLS --out DIR --milvus URI`"
+                )
+            self._client.load_collection(self._collection, timeout=_WAIT)
+            rows = self._client.get(self._collection, ids=[_ABOUT], output_fields=["record"], timeout=_WAIT)
         found = orjson.loads(rows[0]["record"]) if rows else {"format": None}
-        if found != (expected := _about(encoder)):
-            raise ArtefactError(f"{self._where}: made with {found}, this version needs {expected}; make it again")
+        if found != (expected := _about(self._encoder)):
+            raise ArtefactError(
+                f"{self._location}: made with {found}, this version needs {expected}; drop the collection and make "
+                "it again with `qta index`"
+            )
+
+    def count(self) -> int:
+        """Return how many tools there are."""
+        with self._said():
+            (row,) = self._client.query(
+                self._collection, filter="alive == true", output_fields=["count(*)"], timeout=_WAIT
+            )
+        return int(row["count(*)"])
 
     def put(self, tools: Sequence[Tool], vectors: Vector) -> list[Change]:
         """Add or replace tools; return the changes, once Milvus has acknowledged them."""
@@ -91,25 +109,28 @@ class MilvusStore:
 
     def revisions(self, since: int) -> dict[str, int]:
         """Return the revision of each tool that was changed since a time, by id."""
-        return {row["tool_id"]: row["revision"] for row in self._rows(f"revision >= {since}", ["tool_id", "revision"])}
+        rows = self._rows(f"revision >= {since}", ["tool_id", "revision"], _WAIT_BRIEFLY)
+        return {row["tool_id"]: row["revision"] for row in rows}
 
     def changes(self, tool_ids: Sequence[str]) -> list[Change]:
         """Return tools as they are, as changes."""
         found: list[Change] = []
         for start in range(0, len(tool_ids), _BATCH):
             with self._said():
-                rows = self._client.get(self._collection, ids=list(tool_ids[start : start + _BATCH]))
+                ids = list(tool_ids[start : start + _BATCH])
+                rows = self._client.get(self._collection, ids=ids, timeout=_WAIT_BRIEFLY)
             found += [_change(row) for row in rows]
         return found
 
     def all(self) -> list[tuple[Tool, Vector, int, bool]]:
         """Return every tool with its vector, its revision and whether it is alive; removed ones go after a day."""
         columns = ["tool_id", "record", "vector", "revision", "alive"]
-        rows = sorted(self._rows("revision > 0", columns), key=lambda row: str(row["tool_id"]))
+        rows = sorted(self._rows("revision > 0", columns, _WAIT), key=lambda row: str(row["tool_id"]))
         old = now_us() - _DAY
         if any(row["alive"] for row in rows) and any(not row["alive"] and row["revision"] < old for row in rows):
             with self._said():
-                self._client.delete(self._collection, filter=f"alive == false and revision > 0 and revision < {old}")
+                gone = f"alive == false and revision > 0 and revision < {old}"
+                self._client.delete(self._collection, filter=gone, timeout=_WAIT)
             rows = [row for row in rows if row["alive"] or row["revision"] >= old]
         return [
             (_tool(row["record"]), np.asarray(row["vector"], np.float32), row["revision"], row["alive"]) for row in rows
@@ -119,7 +140,11 @@ class MilvusStore:
         """Return ids and cosines of the n nearest living tools, nearest first; at most `MOST_HITS`."""
         with self._said():
             (hits,) = self._client.search(
-                self._collection, data=[vector.tolist()], filter="alive == true", limit=min(n, MOST_HITS)
+                self._collection,
+                data=[vector.tolist()],
+                filter="alive == true",
+                limit=min(n, MOST_HITS),
+                timeout=_WAIT_BRIEFLY,
             )
         return [(hit["tool_id"], hit["distance"]) for hit in hits]
 
@@ -130,12 +155,12 @@ class MilvusStore:
     def _upsert(self, rows: list[dict[str, Any]]) -> None:
         with self._said():
             for start in range(0, len(rows), _BATCH):
-                self._client.upsert(self._collection, rows[start : start + _BATCH])
+                self._client.upsert(self._collection, rows[start : start + _BATCH], timeout=_WAIT)
 
-    def _rows(self, condition: str, columns: list[str]) -> Iterator[dict[str, Any]]:
+    def _rows(self, condition: str, columns: list[str], wait: float) -> Iterator[dict[str, Any]]:
         with self._said():
             pages = self._client.query_iterator(
-                self._collection, filter=condition, output_fields=columns, batch_size=_BATCH
+                self._collection, filter=condition, output_fields=columns, batch_size=_BATCH, timeout=wait
             )
             while page := pages.next():
                 yield from page
@@ -143,40 +168,47 @@ class MilvusStore:
 
     @contextmanager
     def _said(self) -> Iterator[None]:
-        with _said(self._where):
+        with _said(self._location):
             yield
 
 
-def create(
-    uri: str,
-    tools: Sequence[Tool],
-    vectors: Vector,
-    encoder: Encoder,
-    collection: str = COLLECTION,
-    token: str = "",
-) -> None:
+def exists(location: Location) -> bool:
+    """Tell whether there is a collection.
+
+    Raises:
+        UnavailableError: Milvus cannot be reached, or does not accept the token.
+        MissingDependencyError: pymilvus is not installed.
+    """
+    client = _connect(location)
+    try:
+        with _said(location):
+            return bool(client.has_collection(location.collection, timeout=_WAIT))
+    finally:
+        client.close()
+
+
+def create(location: Location, tools: Sequence[Tool], vectors: Vector, encoder: Encoder) -> None:
     """Make a collection of tools and their vectors; a failed attempt leaves none.
 
     Raises:
         InputError: there are no tools, a tool is too large for Milvus, or there is a collection of that name.
-        StorageError: Milvus cannot be reached.
+        UnavailableError: Milvus cannot be reached, or does not accept the token.
         MissingDependencyError: pymilvus is not installed.
     """
     if not len(tools):
         raise InputError("there is no tool to index")
-    where = f"{re.sub(r'//[^@/]*@', '//', uri)} ({collection})"
-    revision = now_us()
+    revision, collection = now_us(), location.collection
     rows = [_row(tool, vector, revision) for tool, vector in zip(tools, vectors, strict=True)]
-    client = _connect(uri, token, where)
+    client = _connect(location)
     about = {"tool_id": _ABOUT, "record": orjson.dumps(_about(encoder)).decode(), "alive": False, "revision": 0}
     try:
-        with _said(where):
-            if client.has_collection(collection):
-                raise InputError(f"{where}: there is a collection of that name; put tools into it, or drop it first")
+        with _said(location):
+            if client.has_collection(collection, timeout=_WAIT):
+                raise InputError(f"{location}: there is a collection of that name; put tools into it, or drop it first")
             _define(client, collection, vectors.shape[1])
             try:
                 for start in range(0, len(rows), _BATCH):
-                    client.upsert(collection, rows[start : start + _BATCH])
+                    client.upsert(collection, rows[start : start + _BATCH], timeout=_WAIT)
                 # Unflushed rows of Milvus Lite are indexed anew at every search.
                 client.upsert(collection, [{**about, "vector": np.eye(1, vectors.shape[1], dtype=np.float32)[0]}])
                 client.flush(collection)
@@ -202,27 +234,29 @@ def _define(client: Any, collection: str, dimension: int) -> None:
     client.create_collection(collection, schema=schema, index_params=index, consistency_level="Strong")
 
 
-def _connect(uri: str, token: str, where: str) -> Any:
+def _connect(location: Location) -> Any:
     try:
         from pymilvus import MilvusClient
     except ImportError:
         raise MissingDependencyError(
-            "a catalogue in Milvus needs pymilvus: pip install pymilvus, and milvus-lite for a file"
+            f"{location}: tools in Milvus need pymilvus; pip install pymilvus, and milvus-lite for a file"
         ) from None
-    with _said(where):
-        return MilvusClient(uri, token=token, timeout=10)
+    logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # it logs every attempt; what failed is in the error
+    with _said(location):
+        return MilvusClient(location.uri, token=location.token, timeout=_WAIT_TO_CONNECT)
 
 
 @contextmanager
-def _said(where: str) -> Iterator[None]:
+def _said(location: Location) -> Iterator[None]:
     """Turn Milvus's errors into ours."""
     from pymilvus.exceptions import MilvusException  # type: ignore[import-untyped]
 
     try:
         yield
     except (MilvusException, OSError, ValueError) as error:
-        reason = " ".join(str(getattr(error, "message", error)).split())
-        raise StorageError(f"{where}: Milvus did not answer as it should: {reason[:300]}") from None
+        cause = getattr(error.__cause__, "details", str)()  # what the server said, where it refused the connection
+        reason = " ".join(f"{getattr(error, 'message', error)} {cause}".split())
+        raise UnavailableError(f"{location}: Milvus did not answer as it should: {reason[:300]}") from None
 
 
 def _about(encoder: Encoder) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import TypeVar, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from mtrb.types import Tool
+from mtrb.types import Tool, Toolset
 from qta.changes import Change
 from qta.completion import Provider, Providers
 from qta.dense import DenseIndex
@@ -98,6 +98,10 @@ class Overlay:
         if position is None:
             raise KeyError(tool_id)
         return self.tools[position]
+
+    def toolset(self) -> Toolset:
+        """Return the living tools, all in memory."""
+        return Toolset(self.tools[at] for at in np.flatnonzero(self.alive).tolist())
 
 
 class Joined(Sequence[Item]):

@@ -13,7 +13,7 @@ from mtrb.formats import Skipped, read_tools
 from mtrb.formats.openapi import is_openapi
 from mtrb.formats.records import MAX_DOCUMENT_BYTES, read_document
 from mtrb.types import Tool
-from qta.live import LiveCatalogue
+from qta.catalogue import Catalogue
 from qta.overlay import Overlay
 
 _FIELDS = ("name", "description", "parameters", "tags")
@@ -84,7 +84,7 @@ def compare(now: Overlay, listing: Listing) -> Difference:
 
 
 def bring_in_step(
-    catalogue: LiveCatalogue, listing: Listing, allow_empty: bool = False, dry_run: bool = False
+    catalogue: Catalogue, listing: Listing, allow_empty: bool = False, dry_run: bool = False
 ) -> Difference:
     """Put what a source has added and changed into a catalogue, remove what it no longer has; return what that was.
 

@@ -66,19 +66,29 @@ def minilm_ft(bench: Workbench, examples: Examples) -> list[Taught]:
 
 
 class Recipe(NamedTuple):
-    """What is chosen for a catalogue: the weight of the prior, whether clauses get places, how high a step may lift."""
+    """What is chosen for a catalogue.
+
+    The weight of the prior, whether clauses get places, whether tools used together bring each other along, and how
+    high a step may lift.
+    """
 
     prior: float
     clauses: bool = True
+    partners: bool = False
     lift: float = STEPS.lift
 
     def stages(self, known: Examples) -> Stages:
         """Return the stages of a ranking that has learnt from these examples."""
         clauses = SERVED.clauses if self.clauses else None
-        return replace(SERVED, prior=known.prior(self.prior), clauses=clauses, steps=replace(STEPS, lift=self.lift))
+        partners = known.partners() if self.partners else {}
+        steps = replace(STEPS, lift=self.lift)
+        return replace(SERVED, prior=known.prior(self.prior), clauses=clauses, partners=partners, steps=steps)
 
 
-RECIPES = tuple(Recipe(prior, clauses) for clauses, prior in product((True, False), PRIOR_WEIGHTS))
+RECIPES = tuple(
+    Recipe(prior, clauses, partners)
+    for partners, clauses, prior in product((False, True), (True, False), PRIOR_WEIGHTS)
+)
 _LIFTS = (STEPS.lift, UNBOUNDED)  # a rewriter aligned with the catalogue may be trusted more than one that is not
 
 

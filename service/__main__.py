@@ -28,17 +28,16 @@ def main(**options: Any) -> None:
     Options not given are read from the environment: QTA_INDEX, QTA_HOST, QTA_PORT, QTA_WORKERS, QTA_REWRITER and so on.
     """
     from qta.budget import TokenCounter
-    from qta.encoder import Encoder
-    from qta.index import load_index
     from service.auth import refuse_to_be_open
     from service.config import Settings
+    from service.opening import count_tools
     from service.server import Application, listen
 
     settings = Settings.from_environment(**options)
     if choice := settings.rewriter_choice():
         choice.open()  # so that a bad one is refused here
     TokenCounter(settings.budget_tokenizer)
-    tools = len(load_index(settings.index, Encoder()).ids)  # so that a bad index is refused here, once
+    tools = count_tools(settings)
     listener = listen(settings)
     refuse_to_be_open(listener.getsockname()[0], settings)
     name, number = listener.getsockname()[:2]

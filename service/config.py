@@ -8,6 +8,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mtrb.errors import InputError
+from qta.location import TOKEN
 from qta.rewriting import RewriterChoice
 
 PREFIX = "QTA_"
@@ -59,7 +60,8 @@ class Settings(BaseModel):
         Raises:
             InputError: a variable is unknown or no valid value.
         """
-        given = {name: text for name, text in environment.items() if name.startswith(PREFIX)}
+        # The token is read where Milvus is opened, so that it is in nothing that is shown.
+        given = {name: text for name, text in environment.items() if name.startswith(PREFIX) and name != TOKEN}
         values: dict[str, Any] = {name.removeprefix(PREFIX).lower(): text for name, text in given.items()}
         try:
             return cls.model_validate(values | {name: value for name, value in overrides.items() if value is not None})
@@ -67,6 +69,6 @@ class Settings(BaseModel):
             first = error.errors()[0]
             variable = PREFIX + str(first["loc"][0]).upper()
             if first["type"] == "extra_forbidden":
-                known = ", ".join(PREFIX + field.upper() for field in cls.model_fields)
+                known = ", ".join([*(PREFIX + field.upper() for field in cls.model_fields), TOKEN])
                 raise InputError(f"unknown setting {variable}; known: {known}") from None
             raise InputError(f"{variable} is {first['input']!r}: {first['msg']}") from None

@@ -3,11 +3,17 @@
 import logging
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 from flask import Flask
 
-from mtrb.errors import QTAError
+from mtrb.errors import InputError, QTAError
+from qta.encoder import Encoder
 from qta.engine import Engine
+from qta.index import load_index
+from qta.location import Location, read_location
+from qta.milvus import MilvusStore
 from qta.rewriting import RewriterChoice
 from qta.rewriting.generator import Decoding, GenerationError
 from qta.rewriting.prompt import Message
@@ -32,6 +38,30 @@ class _AbsentGenerator:
         deadline: float | None = None,  # noqa: ARG002
     ) -> list[list[str]]:
         raise GenerationError(self._why)
+
+
+def count_tools(settings: Settings) -> int:
+    """Return how many tools there are to serve; what cannot be served is refused here, and once.
+
+    Raises:
+        InputError: the tools are in a file of Milvus Lite, and there are to be several workers.
+        QTAError: the tools cannot be read.
+    """
+    location = read_location(settings.index)
+    if location is None:
+        return len(load_index(settings.index, Encoder()).ids)
+    if location.is_file and settings.workers > 1:
+        raise InputError(
+            f"{location} is a file of Milvus Lite, which one process at a time may open, and there are to be "
+            f"{settings.workers} workers; give --workers 1, or keep the tools in a Milvus server"
+        )
+    # In a process of its own: workers are forks of this one, and a connection to Milvus does not survive a fork.
+    with ProcessPoolExecutor(1, get_context("fork")) as process:
+        return process.submit(_count_in_milvus, location).result()
+
+
+def _count_in_milvus(location: Location) -> int:
+    return MilvusStore(location, Encoder()).count()
 
 
 def register_engine(app: Flask, settings: Settings, engine: Engine | None) -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from flask import Flask, Response, current_app, g, request
 from werkzeug.exceptions import HTTPException, InternalServerError, ServiceUnavailable, UnprocessableEntity
 
-from mtrb.errors import BusyError, InputError, QTAError, StorageError
+from mtrb.errors import BusyError, InputError, QTAError, StorageError, UnavailableError
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +53,13 @@ def register_problems(app: Flask) -> None:
         if isinstance(error, BusyError):
             return problem(
                 ServiceUnavailable("another process is writing; nothing was changed, try again", retry_after=1)
+            )
+        if isinstance(error, UnavailableError):
+            return problem(
+                ServiceUnavailable(
+                    "the store of the tools does not answer; whether anything was changed is not known, send it again",
+                    retry_after=5,
+                )
             )
         return problem(ServiceUnavailable(text, retry_after=5))
 

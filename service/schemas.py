@@ -1,6 +1,7 @@
 """Requests as the service accepts them; everything else is refused with the field's name."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -12,13 +13,13 @@ from pydantic import (
     ValidationError,
     ValidatorFunctionWrapHandler,
     WrapValidator,
-    field_validator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 from werkzeug.exceptions import BadRequest
 
 from mtrb.formats.render import Detail, OutputFormat
+from qta.conversation import request_of
 from qta.selection import Filter
 from service.problems import InvalidField, UnprocessableRequest
 
@@ -140,6 +141,22 @@ class Message(Body):
     content: Blocks = None
 
 
+Messages = Annotated[list[Message], Field(min_length=1, max_length=MAX_MESSAGES)]
+
+
+class Conversation(Body):
+    """A request among `queries` that is the last of a conversation."""
+
+    messages: Messages
+    """The conversation, oldest message first."""
+
+
+Asked = Annotated[
+    QueryText | Conversation,
+    _one_message(f"must be a text of 1 to {MAX_QUERY_CHARACTERS:,} characters, or an object with 'messages' alone"),
+]
+
+
 class RetrieveRequest(Body):
     """The body of `POST /retrieve`: a `query`, several `queries` answered alike, or a conversation's `messages`."""
 
@@ -147,10 +164,10 @@ class RetrieveRequest(Body):
 
     query: QueryText | None = None
     """What is to be done, as the user says it."""
-    queries: Annotated[list[QueryText], Field(min_length=1, max_length=MAX_QUERIES)] | None = None
-    """Several requests; they may ask for 2,000 tools (queries x k, 100 each with `auto`) or 400,000 tokens (queries x
-    token_budget), and hold 100,000 characters in all."""
-    messages: Annotated[list[Message], Field(min_length=1, max_length=MAX_MESSAGES)] | None = None
+    queries: Annotated[list[Asked], Field(min_length=1, max_length=MAX_QUERIES)] | None = None
+    """Several requests, texts or conversations; they may ask for 2,000 tools (queries x k, 100 each with `auto`) or
+    400,000 tokens (queries x token_budget), and hold 100,000 characters in all."""
+    messages: Messages | None = None
     """A conversation, oldest message first; the request is what its user last asked for."""
     k: Size = 5
     """How many tools; `auto` as many as are enough with a stated probability."""
@@ -177,13 +194,19 @@ class RetrieveRequest(Body):
         """Return how many tools are wanted; None for as many as fit the budget."""
         return self.k if "k" in self.model_fields_set or self.token_budget is None else None
 
-    @field_validator("queries")
-    @classmethod
-    def _bounded(cls, queries: list[str] | None) -> list[str] | None:
-        characters = sum(map(len, queries or ()))
-        if characters > MAX_BATCH_CHARACTERS:
-            raise ValueError(f"{characters:,} characters in all; at most {MAX_BATCH_CHARACTERS:,} are answered at once")
-        return queries
+    @cached_property
+    def texts(self) -> list[str]:
+        """Return what is asked in words, a text a request; of a conversation what its user last asked for.
+
+        Raises:
+            UnprocessableRequest: the user of a conversation has said nothing.
+        """
+        if self.queries is None:
+            return [self.query or _said(self.messages or (), "messages")]
+        return [
+            asked if isinstance(asked, str) else _said(asked.messages, f"queries.{at}.messages")
+            for at, asked in enumerate(self.queries)
+        ]
 
     @model_validator(mode="after")
     def _one_question(self) -> Self:
@@ -201,6 +224,11 @@ class RetrieveRequest(Body):
 
     @model_validator(mode="after")
     def _answerable(self) -> Self:
+        characters = sum(map(len, self.texts))
+        if characters > MAX_BATCH_CHARACTERS:
+            raise _wrong(
+                "queries", f"{characters:,} characters in all; at most {MAX_BATCH_CHARACTERS:,} are answered at once"
+            )
         queries = len(self.queries or ())
         asked = queries * (AUTO_TOOLS if self.k == "auto" else self.k)
         if self.token_budget is None and asked > MAX_BATCH_TOOLS:
@@ -217,6 +245,13 @@ class FeedbackRequest(Body):
     """What the answer had in `request_id`."""
     used: Annotated[list[Name], Field(max_length=100)]
     """Ids of the tools that were used; empty where none was of use."""
+
+
+def _said(messages: Sequence[Message], field: str) -> str:
+    said = request_of([message.model_dump() for message in messages])
+    if said is None:
+        raise _wrong(field, "no message of the role 'user' has a text")
+    return said
 
 
 def _wrong(field: str, message: str) -> UnprocessableRequest:

@@ -25,12 +25,12 @@ def calibrate(folder: Path, queries: str, coverage: float) -> None:
     """
     from mtrb.benchmarks.files import make_benchmark, read_queries
     from qta.calibration import FILE, calibrate_catalogue, write_calibration
+    from qta.catalogue import open_catalogue
     from qta.encoder import Encoder
-    from qta.live import LiveCatalogue
 
     encoder = Encoder()
-    catalogue = LiveCatalogue(folder, encoder)
-    annotated = make_benchmark(Path(queries).name, "all", catalogue.toolset(), read_queries(Path(queries)))
+    catalogue = open_catalogue(folder, encoder)
+    annotated = make_benchmark(Path(queries).name, "all", catalogue.now.toolset(), read_queries(Path(queries)))
     calibration = calibrate_catalogue(catalogue, encoder, annotated, coverage)
     write_calibration(folder / FILE, calibration)
     sizes = calibration.about["tools_in_an_answer"]

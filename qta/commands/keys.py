@@ -71,6 +71,8 @@ def revoke(name: str, folder: Path) -> None:
 def _store(folder: Path) -> "KeyStore":
     from qta.index import read_manifest
     from qta.keys import KeyStore
+    from qta.location import read_location
 
-    read_manifest(folder)  # which refuses a folder that is no index
+    if read_location(folder) is None:
+        read_manifest(folder)  # which refuses a folder that is no index
     return KeyStore(folder)

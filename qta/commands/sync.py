@@ -46,8 +46,8 @@ def sync(
     SOURCE is the address of an MCP server (streamable HTTP) or of an OpenAPI document, an OpenAPI file, or the command
     that starts an MCP server: stdio:"COMMAND ARGS", or -- COMMAND ARGS. Other sources' tools stay as they are.
     """
+    from qta.catalogue import open_catalogue
     from qta.encoder import Encoder
-    from qta.live import LiveCatalogue
     from qta.sync import Listing, bring_in_step
 
     if name is not None and not re.fullmatch(_NAME, name):
@@ -57,7 +57,7 @@ def sync(
         raise click.UsageError("--follow needs an MCP server; a document announces no changes")
     if follow and dry_run:
         raise click.UsageError("--follow and --dry-run exclude each other")
-    catalogue = LiveCatalogue(folder, Encoder())
+    catalogue = open_catalogue(folder, Encoder())
 
     def take(listing: Listing) -> None:
         difference = bring_in_step(catalogue, listing, allow_empty, dry_run)

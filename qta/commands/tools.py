@@ -10,7 +10,7 @@ import click
 from qta.commands import index_option
 
 if TYPE_CHECKING:
-    from qta.live import LiveCatalogue
+    from qta.catalogue import Catalogue
 
 _FORMATS = ("native", "openai", "anthropic", "mcp", "openapi")
 _BATCH = 500  # tools of one change
@@ -98,13 +98,17 @@ def merge(folder: Path, background: bool) -> None:
     """Build the changes into the index now; a service does so by itself when there are many."""
     if background:
         os.nice(10)
+    from qta.live import LiveCatalogue
+
     catalogue = _open(folder)
+    if not isinstance(catalogue, LiveCatalogue):
+        raise click.UsageError("the tools are in Milvus, where there is nothing to merge")
     done = catalogue.merge()
     click.echo(f"{len(catalogue.now.living):,} tools, " + ("merged" if done else "nothing to merge"))
 
 
-def _open(folder: Path) -> "LiveCatalogue":
+def _open(folder: Path) -> "Catalogue":
+    from qta.catalogue import open_catalogue
     from qta.encoder import Encoder
-    from qta.live import LiveCatalogue
 
-    return LiveCatalogue(folder, Encoder())
+    return open_catalogue(folder, Encoder())

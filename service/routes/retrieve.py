@@ -4,11 +4,9 @@ from flask import Blueprint, Response, current_app, request
 
 from qta.asking import Form, Request
 from qta.budget import Budget
-from qta.conversation import request_of
 from service.answers import RetrieveAnswer, RetrieveAnswers
 from service.auth import scope
 from service.openapi import operation
-from service.problems import InvalidField, UnprocessableRequest
 from service.respond import answer, json_response, require_json
 from service.schemas import RetrieveRequest
 
@@ -28,16 +26,8 @@ def retrieve() -> Response:
     """
     require_json()
     asked = RetrieveRequest.parse(request.get_data())
-    if asked.queries is not None:
-        return json_response({"results": [answer(_request(query, asked)).to_json() for query in asked.queries]})
-    return json_response(answer(_request(asked.query or _said(asked), asked)).to_json())
-
-
-def _said(asked: RetrieveRequest) -> str:
-    said = request_of([message.model_dump() for message in asked.messages or ()])
-    if said is None:
-        raise UnprocessableRequest([InvalidField("messages", "no message of the role 'user' has a text")])
-    return said
+    answers = [answer(_request(text, asked)).to_json() for text in asked.texts]
+    return json_response(answers[0] if asked.queries is None else {"results": answers})
 
 
 def _request(query: str, asked: RetrieveRequest) -> Request:

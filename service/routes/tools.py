@@ -92,7 +92,7 @@ def put_tools() -> Response:
     :raise 403: the key may not write a tool of this namespace; nothing was changed.
     :raise 415: the body is not sent as JSON.
     :raise 422: a field or a record is invalid; nothing was changed.
-    :raise 503: no index is loaded, or another process is writing.
+    :raise 503: no index is loaded, another process is writing, or Milvus does not answer.
     :raise 507: the disk is full.
     """
     require_json()
@@ -139,7 +139,7 @@ def delete_tools() -> Response:
     :raise 403: the key may not write one of these tools; nothing was removed.
     :raise 415: the body is not sent as JSON.
     :raise 422: a field is invalid.
-    :raise 503: no index is loaded, or another process is writing.
+    :raise 503: no index is loaded, another process is writing, or Milvus does not answer.
     :raise 507: the disk is full.
     """
     require_json()
@@ -173,7 +173,7 @@ def delete_tool(tool_id: str) -> Response:
 
     :raise 403: the key may not write this tool.
     :raise 404: there is none of that id.
-    :raise 503: no index is loaded, or another process is writing.
+    :raise 503: no index is loaded, another process is writing, or Milvus does not answer.
     :raise 507: the disk is full.
     """
     catalogue = _catalogue()

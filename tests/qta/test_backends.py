@@ -13,15 +13,16 @@ from pymilvus import MilvusClient
 
 from mtrb.errors import ArtefactError, InputError, QTAError
 from mtrb.types import Tool, Toolset
-from qta import milvus, shared
+from qta import shared
 from qta.catalogue import Catalogue
 from qta.embeddings import embedded_text
 from qta.encoder import Encoder
 from qta.engine import Engine, Request
 from qta.index import build_index
 from qta.live import LiveCatalogue, Written
+from qta.location import COLLECTION, Location
 from qta.selection import Filter
-from qta.shared import SharedCatalogue
+from qta.shared import SharedCatalogue, index_in_milvus
 
 
 def tool(name: str, description: str, source: str = "shop") -> Tool:
@@ -58,11 +59,12 @@ def _embedded(path: Path, encoder: Encoder) -> Backend:
 
 def _milvus(path: Path, encoder: Encoder) -> Backend:
     uri = str(path / "tools.db")
-    SharedCatalogue.create(uri, Toolset(FIRST), encoder).close()
+    location = Location.of(uri)
+    index_in_milvus(Toolset(FIRST), location, path / "index", encoder)
     return Backend(
-        lambda: SharedCatalogue(uri, encoder, merge_at=4),
+        lambda: SharedCatalogue(location, path / "index", encoder, merge_at=4),
         lambda: server_manager_instance.release_server(uri),  # the file is this process's until then
-        lambda: MilvusClient(uri).drop_collection(milvus.COLLECTION),
+        lambda: MilvusClient(uri).drop_collection(COLLECTION),
     )
 
 

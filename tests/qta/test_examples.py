@@ -15,6 +15,7 @@ from mtrb.errors import DataError, InputError
 from mtrb.types import Query, Tool, Toolset
 from qta.encoder import Encoder
 from qta.examples import Choice, Examples, leave_one_out
+from qta.hybrid import SERVED, HybridRetriever
 from qta.systems import build_system
 from qta.taught import Taught
 from qta.workbench import Workbench
@@ -32,6 +33,21 @@ def test_uses_and_prior() -> None:
     assert list(FOUR.uses().items()) == [(0, 3), (1, 1), (2, 1), (3, 1)]
     assert FOUR.prior(0.5) == pytest.approx({0: 0.5 * math.log(4), **dict.fromkeys((1, 2, 3), 0.5 * math.log(2))})
     assert FOUR.prior(0.0) == {}
+
+
+def test_partners_are_needed_together_more_often_than_not_and_twice_at_least() -> None:
+    golden = ((0, 1), (0, 1), (0, 2), (2,), (3, 4))
+    five = Examples(tuple(Query(f"q{n}", f"text {n}") for n in range(5)), golden)
+    assert five.partners() == {0: [1], 1: [0]}
+
+
+def test_a_partner_comes_along_with_its_tool(bench: Workbench) -> None:
+    query = Query("q", "send an email to Ann")
+    alone = HybridRetriever(bench.index, bench.encoder).retrieve([query], 200)["q"]
+    first, last = (bench.toolset.positions[alone[at].tool_id] for at in (0, -1))
+    stages = replace(SERVED, partners={first: [last]})
+    together = HybridRetriever(bench.index, bench.encoder, stages).retrieve([query], 5)["q"]
+    assert [scored.tool_id for scored in together[:2]] == [alone[0].tool_id, alone[-1].tool_id]
 
 
 def test_what_is_held_out_is_gone() -> None:

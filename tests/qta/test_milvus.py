@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from milvus_lite.server_manager import server_manager_instance
 
-from mtrb.errors import ArtefactError, InputError, StorageError
+from mtrb.errors import ArtefactError, InputError, UnavailableError
 from mtrb.types import Tool, Toolset
 from qta.encoder import Encoder
 from qta.engine import Engine
-from qta.shared import SharedCatalogue
+from qta.location import Location
+from qta.shared import SharedCatalogue, index_in_milvus
 from tests.conftest import ROOT
 
 NEW = Tool("ski/stop_lift", "stop_lift", "Stop the lift of the ski resort.", {}, (), "ski")
@@ -23,65 +24,76 @@ FIRST = [
 ]
 
 
-def test_a_milvus_server_that_is_gone_is_said_at_every_turn(tmp_path: Path, encoder: Encoder) -> None:
-    uri = str(tmp_path / "tools.db")
-    catalogue = SharedCatalogue.create(uri, Toolset(FIRST), encoder)
+@pytest.fixture
+def location(tmp_path: Path) -> Location:
+    return Location.of(str(tmp_path / "tools.db"))
+
+
+def test_a_milvus_that_is_gone_leaves_the_tools_as_they_were(
+    location: Location, tmp_path: Path, encoder: Encoder
+) -> None:
+    index_in_milvus(Toolset(FIRST), location, tmp_path, encoder)
+    catalogue = SharedCatalogue(location, tmp_path, encoder)
     engine = Engine(catalogue, encoder)
-    server_manager_instance.release_server(uri)
-    for attempt in (
-        lambda: engine.retrieve("feed the animals"),
-        lambda: catalogue.put([NEW]),
-        lambda: catalogue.remove(["zoo/buy_ticket"]),
-    ):
-        with pytest.raises(StorageError, match=r"tools\.db \(qta_tools\): Milvus did not answer"):
-            attempt()
+    assert engine.retrieve("feed the animals", 1).degraded == []
+    server_manager_instance.release_server(location.uri)
+    answer = engine.retrieve("feed the animals", 1)
+    assert [tool.tool_id for tool in answer.tools] == ["zoo/feed_animals"]
+    assert [entry["reason"] for entry in answer.degraded] == ["index_outdated"]
+    assert catalogue.trouble is not None
+    for write in (lambda: catalogue.put([NEW]), lambda: catalogue.remove(["zoo/buy_ticket"])):
+        with pytest.raises(UnavailableError, match=r"tools\.db \(qta_tools\): Milvus did not answer"):
+            write()
+    assert catalogue.now.living == ["zoo/buy_ticket", "zoo/feed_animals"]
+    catalogue.close()
 
 
-def test_milvus_says_what_is_wrong(tmp_path: Path, encoder: Encoder) -> None:
-    with pytest.raises(StorageError, match=r"http://127\.0\.0\.1:9 \(qta_tools\)"):
-        SharedCatalogue("http://me:secret@127.0.0.1:9", encoder)
-    uri = str(tmp_path / "tools.db")
+def test_milvus_says_what_is_wrong(location: Location, tmp_path: Path, encoder: Encoder) -> None:
+    with pytest.raises(UnavailableError, match=r"http://127\.0\.0\.1:9 \(qta_tools\)"):
+        SharedCatalogue(Location.of("http://127.0.0.1:9"), tmp_path, encoder)
     with pytest.raises(ArtefactError, match="no catalogue; make one"):
-        SharedCatalogue(uri, encoder)
+        SharedCatalogue(location, tmp_path, encoder)
     with pytest.raises(InputError, match="no tool"):
-        SharedCatalogue.create(uri, Toolset([]), encoder)
+        index_in_milvus(Toolset([]), location, tmp_path, encoder)
     noise = np.random.default_rng(0).bytes(100_000).hex()
+    huge = Toolset([NEW, Tool("shop/huge", "huge", noise)])
     with pytest.raises(InputError, match=r"shop/huge: the definition has [\d,]+ bytes packed, Milvus takes 65,535"):
-        SharedCatalogue.create(uri, Toolset([NEW, Tool("shop/huge", "huge", noise)]), encoder)
-    SharedCatalogue.create(uri, Toolset(FIRST), encoder).close()
-    with pytest.raises(InputError, match="there is a collection of that name"):
-        SharedCatalogue.create(uri, Toolset(FIRST), encoder)
+        index_in_milvus(huge, location, tmp_path, encoder)
+    assert not list(tmp_path.glob("*.json")), "no folder says that there is something"
 
 
 def test_milvus_refuses_vectors_of_another_encoder(
-    tmp_path: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+    location: Location, tmp_path: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    uri = str(tmp_path / "tools.db")
-    SharedCatalogue.create(uri, Toolset(FIRST), encoder).close()
+    index_in_milvus(Toolset(FIRST), location, tmp_path, encoder)
     monkeypatch.setattr(Encoder, "identity", "another@1")
-    with pytest.raises(ArtefactError, match="another@1"):
-        SharedCatalogue(uri, encoder)
+    for attempt in (
+        lambda: SharedCatalogue(location, tmp_path, encoder),
+        lambda: index_in_milvus(Toolset(FIRST), location, tmp_path, encoder),
+    ):
+        with pytest.raises(ArtefactError, match=r"another@1.*drop the collection"):
+            attempt()
 
 
 _KILLED = """
 import os, signal, sys
+from pathlib import Path
 from mtrb.types import Tool
 from qta.encoder import Encoder
-from qta.shared import SharedCatalogue
+from qta.catalogue import open_catalogue
 
-catalogue = SharedCatalogue(sys.argv[1], Encoder())
+catalogue = open_catalogue(Path(sys.argv[1]), Encoder())
 catalogue.put([Tool("ski/stop_lift", "stop_lift", "Stop the lift.", {}, (), "ski")])
 catalogue.remove(["zoo/buy_ticket"])
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_what_milvus_lite_acknowledged_survives_a_kill(tmp_path: Path, encoder: Encoder) -> None:
-    uri = str(tmp_path / "tools.db")
-    SharedCatalogue.create(uri, Toolset(FIRST), encoder).close()
-    server_manager_instance.release_server(uri)
-    done = subprocess.run([sys.executable, "-c", _KILLED, uri], cwd=ROOT, capture_output=True, check=False)
+def test_what_milvus_lite_acknowledged_survives_a_kill(location: Location, tmp_path: Path, encoder: Encoder) -> None:
+    index_in_milvus(Toolset(FIRST), location, tmp_path, encoder)
+    server_manager_instance.release_server(location.uri)
+    done = subprocess.run([sys.executable, "-c", _KILLED, tmp_path], cwd=ROOT, capture_output=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
-    catalogue = SharedCatalogue(uri, encoder)
+    catalogue = SharedCatalogue(location, tmp_path, encoder)
     assert catalogue.now.living == ["ski/stop_lift", "zoo/feed_animals"]
     catalogue.close()

@@ -99,6 +99,13 @@ def test_a_conversation_is_answered_by_its_last_turn_and_what_that_leans_on(serv
     assert "weather" in ids(answer)[0]
 
 
+def test_conversations_and_texts_are_answered_in_one_batch(server: Server) -> None:
+    batch = ask(server, queries=[{"messages": OPENAI}, "refund order 8841", {"messages": ANTHROPIC}], k=3)["results"]
+    alone = [ask(server, messages=OPENAI, k=3), ask(server, query="refund order 8841", k=3)]
+    assert [one["query"] for one in batch] == [one["query"] for one in (*alone, alone[0])]
+    assert [ids(one) for one in batch] == [ids(one) for one in (*alone, alone[0])]
+
+
 def test_a_new_topic_leaves_the_old_one_behind(server: Server) -> None:
     turn = {"role": "user", "content": "cancel order 8841 before the warehouse packs"}
     answer = ask(server, messages=[*OPENAI, turn])
@@ -200,6 +207,22 @@ INVALID: dict[str, tuple[dict[str, Any], str]] = {
     "nobody asks": ({"messages": [{"role": "assistant", "content": "a"}]}, "messages"),
     "nothing is asked": ({"messages": [{"role": "user", "content": " "}]}, "messages"),
     "messages and query": ({**Q, "messages": [{"role": "user", "content": "a"}]}, "query"),
+    "nobody asks in a batch": (
+        {"queries": ["a", {"messages": [{"role": "system", "content": "a"}]}]},
+        "queries.1.messages",
+    ),
+    "no messages in a batch": ({"queries": ["a", {"messages": []}]}, "queries.1"),
+    "messages of a batch are a text": ({"queries": [{"messages": "a"}]}, "queries.0"),
+    "bare messages in a batch": ({"queries": [[{"role": "user", "content": "a"}]]}, "queries.0"),
+    "another field in a batch": (
+        {"queries": ["a", {"messages": [{"role": "user", "content": "a"}], "k": 3}]},
+        "queries.1",
+    ),
+    "a query in a batch": ({"queries": [{"query": "a"}]}, "queries.0"),
+    "conversations of too many characters": (
+        {"queries": [{"messages": [{"role": "user", "content": "x" * 9_000}]}] * 12},
+        "queries",
+    ),
     "filter is a list": ({**Q, "filter": []}, "filter"),
     "unknown facet": ({**Q, "filter": {"tag": ["a"]}}, "filter.tag"),
     "tags are a text": ({**Q, "filter": {"tags": "a"}}, "filter.tags"),

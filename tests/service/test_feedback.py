@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from qta import feedback
 from qta.encoder import Encoder
 from qta.engine import Engine
-from qta.feedback import FILE, FeedbackStore, annotated_requests
+from qta.feedback import ALL, FILE, FeedbackStore, annotated_requests
 from qta.index import build_index
 from service import Settings, create_app
 from tests.conftest import Reply, Server, serving
@@ -181,12 +182,29 @@ def test_feedback_becomes_annotated_requests(folder: Path, encoder: Encoder) -> 
     ):
         assert store.add(store.record(query), used)
     engine.catalogue.remove(["mail/search_messages"])
-    found = annotated_requests(folder, engine.catalogue.toolset())
+    found = annotated_requests(folder, engine.catalogue.now.toolset())
     assert [query.text for query in found.queries] == ["call it off"]
     assert list(found.qrels.values()) == [{"shop/cancel_order": 1, "shop/list_orders": 1}]
     assert engine.answer(engine_request()).tools, "a used tool that is gone does no harm"
-    build_index(engine.catalogue.toolset(), folder, encoder)
-    assert FeedbackStore(folder).uses["shop/list_orders"] == 2, "a new index of the folder keeps it"
+    build_index(engine.catalogue.now.toolset(), folder, encoder)
+    assert FeedbackStore(folder).uses[ALL]["shop/list_orders"] == 2, "a new index of the folder keeps it"
+
+
+def test_a_file_of_before_there_were_tenants_is_read(folder: Path) -> None:
+    with closing(sqlite3.connect(folder / FILE)) as old:
+        old.executescript("""
+            CREATE TABLE requests (request_id TEXT UNIQUE NOT NULL, at REAL NOT NULL, query TEXT NOT NULL);
+            CREATE TABLE feedback (request_id TEXT UNIQUE NOT NULL, at REAL NOT NULL, query TEXT NOT NULL);
+            CREATE TABLE used (request_id TEXT NOT NULL, tool_id TEXT NOT NULL, PRIMARY KEY (request_id, tool_id));
+            CREATE TABLE state (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
+            INSERT INTO state VALUES ('revision', 1);
+            INSERT INTO feedback VALUES ('old', 1e12, 'call it off');
+            INSERT INTO used VALUES ('old', 'shop/cancel_order');
+        """)
+    store = FeedbackStore(folder)
+    assert store.uses == {ALL: {"shop/cancel_order": 1}}
+    assert store.add(store.record("again"), [RAISED])
+    assert FeedbackStore(folder).uses == {ALL: {"shop/cancel_order": 2}}
 
 
 def engine_request() -> Any:

@@ -35,7 +35,7 @@ VALID: dict[str, Any] = {
 """A valid body of each route that takes one, from which random ones are made; the others get any of these."""
 
 FIELDS: dict[str, Any] = {
-    "queries": ["a", "b"],
+    "queries": ["a", {"messages": [{"role": "user", "content": "b"}]}],
     "filter": {"tags": ["x"], "sources": ["shop"], "include": ["shop/request_refund"], "namespaces": ["a"]},
     "messages": [{"role": "user", "content": "refund"}],
     "format": "openai",

@@ -88,6 +88,7 @@ ATTEMPTS = {
     "exact id in capitals": ask(query="PLEASE CALL @TEAM-B/VAULT/OPEN_VAULT"),
     "its parameter": ask(query="which tool takes pin_of_the_safe"),
     "batch": ask(queries=["{id}", "{name}", "send a mail"], k=20),
+    "batch of conversations": ask(queries=[{"messages": [{"role": "user", "content": "call {id}"}]}], k=20),
     "rewrite": ask(query="{name}", rewrite="always"),
     "filter: include": ask(query="anything", filter={"include": ["{id}"]}),
     "filter: exclude": ask(query="anything", filter={"exclude": ["{id}"]}),

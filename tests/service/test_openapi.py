@@ -68,7 +68,8 @@ def test_the_document_says_what_a_request_may_hold(server: Server) -> None:
         "components": document["components"],
     }
     said = {"messages": [{"role": "user", "content": "a", "name": "Ann"}], "k": "auto"}
-    for valid in ({"query": "a"}, {"queries": ["a"], "k": 100}, {"query": "a", "queries": None}, said):
+    batch = {"queries": ["a", {"messages": said["messages"]}], "k": 100}
+    for valid in ({"query": "a"}, batch, {"query": "a", "queries": None}, said):
         assert jsonschema_rs.is_valid(schema, valid), valid
     for invalid in (
         {},
@@ -77,6 +78,8 @@ def test_the_document_says_what_a_request_may_hold(server: Server) -> None:
         {"query": "a", "k": 101},
         {"text": "a"},
         {**said, "query": "b"},
+        {"queries": [{"query": "a"}]},
+        {"queries": [said]},
     ):
         assert not jsonschema_rs.is_valid(schema, invalid), invalid
     for component in document["components"]["schemas"].values():
@@ -100,6 +103,11 @@ ANSWERS: dict[str, tuple[str, object, type[BaseModel]]] = {
     "a page of tools": ("/tools?limit=2", None, ToolPage),
     "a tool": ("/tools/shop/request_refund", None, ToolRecord),
     "several requests": ("/retrieve", {"queries": ["refund", "weather"], "k": 2}, RetrieveAnswers),
+    "several conversations": (
+        "/retrieve",
+        {"queries": [{"messages": [{"role": "user", "content": "refund"}]}] * 2},
+        RetrieveAnswers,
+    ),
     "a missing field": ("/retrieve", {}, Problem),
     "no such route": ("/nothing", None, Problem),
     "wrong method": ("/retrieve", None, Problem),

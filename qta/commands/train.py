@@ -67,7 +67,8 @@ def dpo(
         outcome = train_dpo(annotated, settings, out, Encoder(), lambda line: (bar.update(), tqdm.write(line)))
     gate = outcome.verdict.to_json()
     click.echo(
-        f"{outcome.seconds:,.0f} s, at most {outcome.peak_memory_mb:,} MB; pairs, log and curves in {outcome.build}"
+        f"{outcome.seconds:,.0f} s, at most {outcome.peak_memory_mb:,} MB, DPO at {outcome.speed}; pairs, log and "
+        f"curves in {outcome.build}"
     )
     if gate["before"]:
         before, after = (gate[name]["sufficiency"] for name in ("before", "after"))

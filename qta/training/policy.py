@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -12,6 +13,19 @@ from qta.rewriting.local import CausalGenerator, load_model, quiet
 from qta.rewriting.prompt import plain_text
 from qta.training.config import DPOSettings, LoraSettings
 from qta.training.preferences import PreferencePair
+
+
+@dataclass
+class Speed:
+    """What a policy was trained on, and how long that took."""
+
+    pairs: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        per_second = max(self.seconds, 1e-9)
+        return f"{self.pairs / per_second:,.1f} pairs/s, {self.tokens / per_second:,.0f} tokens/s"
 
 
 class Policy:
@@ -30,6 +44,7 @@ class Policy:
             from peft import LoraConfig, PeftModel, get_peft_model
         except ImportError as error:
             raise MissingDependencyError(f"training needs trl and peft ({error}); `make install`") from None
+        self.speed = Speed()
         model, self.tokenizer = load_model(base)
         torch.manual_seed(seed)
         if adapter is not None:
@@ -106,7 +121,13 @@ class Policy:
                     )
                 trainer.train()
         self._detach()
+        self._note(trainer.state.log_history, len(pairs) * settings.epochs)
         return [entry for entry in trainer.state.log_history if "loss" in entry]
+
+    def _note(self, history: Sequence[Mapping[str, float]], pairs: int) -> None:
+        self.speed.pairs += pairs
+        self.speed.tokens += int(max((entry.get("num_tokens", 0) for entry in history), default=0))
+        self.speed.seconds += sum(entry.get("train_runtime", 0.0) for entry in history)
 
     def _row(self, pair: PreferencePair) -> Mapping[str, Any]:
         if self.tokenizer.chat_template:

@@ -26,7 +26,7 @@ from qta.training.config import AlignSettings
 from qta.training.curves import write_curves
 from qta.training.frozen import Frozen, FrozenHybrid, FrozenMiniLM, RememberingEncoder
 from qta.training.gate import FEWEST, Verdict, cross_fit, judge
-from qta.training.policy import Policy
+from qta.training.policy import Policy, Speed
 from qta.workbench import Workbench
 
 _LIBRARIES = ("trl", "transformers", "peft", "torch", "numpy", "onnxruntime")
@@ -42,6 +42,7 @@ class Outcome:
     statistics: Mapping[str, Any]
     seconds: float
     peak_memory_mb: int
+    speed: Speed
 
 
 def train_dpo(annotated: Benchmark, settings: AlignSettings, out: Path, encoder: Encoder, report: Report) -> Outcome:
@@ -100,7 +101,7 @@ def _train(
             f"{out}: cannot be written: {error.strerror or error}; a rewriter that was installed is as it was"
         ) from None
     shutil.rmtree(work, ignore_errors=True)
-    return Outcome(build, verdict, statistics, time.perf_counter() - start, peak_memory_mb())
+    return Outcome(build, verdict, statistics, time.perf_counter() - start, peak_memory_mb(), policy.speed)
 
 
 def _write(

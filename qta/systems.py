@@ -10,6 +10,7 @@ from qta.baselines import FloatDenseRetriever, PaperBM25Retriever, RandomRetriev
 from qta.completion import CompletionRule
 from qta.examples import Examples
 from qta.hybrid import LEXICAL_WEIGHT, HybridRetriever, Stages
+from qta.index import build_in_memory
 from qta.pipeline import Pipeline, Retriever
 from qta.retrievers import DenseRetriever, LexicalRetriever
 from qta.taught import Taught
@@ -42,6 +43,13 @@ def _rewritten(bench: Workbench, folder: str) -> Retriever:
 
     retriever = HybridRetriever(bench.index, bench.encoder)
     return Pipeline(CatalogueRewriter(RewriterChoice(folder or "default").open(), retriever), retriever)
+
+
+def _expanded(bench: Workbench, requests: str) -> Retriever:
+    from qta.training.expansion import expanded, load_generator
+
+    tools = expanded(bench.toolset, load_generator(), int(requests or 1))
+    return HybridRetriever(build_in_memory(tools, bench.encoder), bench.encoder)
 
 
 SYSTEMS: dict[str, System | TaughtSystem] = {
@@ -81,6 +89,10 @@ SYSTEMS: dict[str, System | TaughtSystem] = {
     "rewritten": System(
         "clauses, and the steps of our rewriter's rewrite get places; rewritten:DIR takes another", _rewritten
     ),
+    "expanded": System(
+        "clauses over tools whose descriptions a model has extended by a request each; expanded:N by N requests",
+        _expanded,
+    ),
     "qta-no-rewrite": TaughtSystem(
         "clauses + w log(1 + uses in the examples), the weight and whether clauses help chosen by leave-one-out",
         taught.no_rewrite,
@@ -89,7 +101,7 @@ SYSTEMS: dict[str, System | TaughtSystem] = {
 }
 
 
-_WITH_PARAMETER = ("hybrid", "rewritten")
+_WITH_PARAMETER = ("hybrid", "rewritten", "expanded")
 
 
 def check_system(name: str) -> None:
@@ -103,6 +115,8 @@ def check_system(name: str) -> None:
         raise InputError(f"unknown system {name!r}; known: {', '.join(SYSTEMS)}")
     if base == "hybrid" and colon and not parameter.replace(".", "", 1).isdecimal():
         raise InputError(f"system {name!r}: the weight must be a number, e.g. hybrid:0.1")
+    if base == "expanded" and colon and not parameter.isdecimal():
+        raise InputError(f"system {name!r}: the number of requests must be a whole number, e.g. expanded:3")
 
 
 def learns(name: str) -> bool:

@@ -37,7 +37,8 @@ _INSTRUCTION = "Write one request of a user that these tools together carry out.
 _MOST = 4  # tools asked for at once, in what is learnt
 _TOGETHER = 0.25  # of the plan: two tools that belong together
 _FOUND = 10
-_DECODING = Decoding(max_new_tokens=48, no_repeat=4, temperature=0.7, top_k=20)
+DECODING = Decoding(max_new_tokens=48, no_repeat=4, temperature=0.7, top_k=20)
+"""How requests are drawn."""
 
 
 def messages(tools: Sequence[Tool]) -> list[Message]:
@@ -73,7 +74,7 @@ def ask(generator: Generator, planned: Sequence[Mapping[str, Any]], at_once: int
     ordered = sorted(planned, key=lambda row: len(row["prompt"][-1]["content"]))
     for start in range(0, len(ordered), at_once):
         some = ordered[start : start + at_once]
-        answers = generator.generate([row["prompt"] for row in some], _DECODING)
+        answers = generator.generate([row["prompt"] for row in some], DECODING)
         for row, texts in zip(some, answers, strict=True):
             if text := " ".join(texts[0].split()):
                 yield {"catalogue": row["catalogue"], "tools": row["tools"], "query": text}

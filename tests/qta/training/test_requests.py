@@ -6,9 +6,13 @@ from pathlib import Path
 import pytest
 
 from mtrb.benchmarks import load, synthetic
-from mtrb.types import Tool
+from mtrb.errors import AbsentDataError
+from mtrb.types import Tool, Toolset
 from qta.encoder import Encoder
+from qta.hybrid import HybridRetriever
+from qta.index import build_in_memory
 from qta.rewriting.generator import Decoding
+from qta.training.expansion import expanded, load_generator
 from qta.training.requests import ask, demonstrate, groups, messages, round_trip
 
 TOOLS = [
@@ -77,3 +81,23 @@ def test_synthetic_requests_are_loaded_by_catalogue(tmp_path: Path, monkeypatch:
     assert bench.dataset_id == "synthetic/mine"
     assert bench.qrels[bench.queries[0].query_id] == {"movies/search_movie": 1}
     assert len(bench.toolset) == 4
+
+
+def test_expanded_tools_are_found_by_what_was_written_for_them(encoder: Encoder) -> None:
+    class Dictating(Echo):
+        def generate(self, conversations, decoding: Decoding, deadline: float | None = None) -> list[list[str]]:
+            return [
+                ["zebra giraffe"] * decoding.samples if "cast" in one[-1]["content"] else [""] for one in conversations
+            ]
+
+    tools = expanded(Toolset(TOOLS), Dictating(), 2)
+    assert [tool.tool_id for tool in tools] == [tool.tool_id for tool in TOOLS]
+    assert tools[0].description == TOOLS[0].description
+    assert tools[1].description == "Get the cast and crew of a movie.\nzebra giraffe"
+    retriever = HybridRetriever(build_in_memory(tools, encoder), encoder)
+    assert retriever.nearest("zebra giraffe", 1)[0].tool_id == "movies/get_movie_credits"
+
+
+def test_without_the_model_the_system_says_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(AbsentDataError, match="no model that writes requests"):
+        load_generator(tmp_path / "generator.safetensors")

@@ -210,11 +210,12 @@ class Engine:
 
     def _rewrite(self, retriever: HybridRetriever, reading: Reading, asked: Request, allowed: Mask | None) -> Rewrite:
         """Return the steps of a request; one that names its tool is left alone unless asked for."""
-        named = asked.rewrite == "auto" and retriever.named(reading.text, allowed)
-        if asked.rewrite == "off" or named or (asked.rewrite == "auto" and self.rewriter is None):
+        if asked.rewrite == "off" or (asked.rewrite == "auto" and self.rewriter is None):
             return Rewrite()
         if self.rewriter is None:
             return Rewrite(failure="no_rewriter")
+        if asked.rewrite == "auto" and retriever.named(reading.text, allowed):
+            return Rewrite()
         shown = retriever.shown(reading, self.rewriter.shown, allowed)
         return self.rewriter.steps([reading.text], [shown])[0]
 

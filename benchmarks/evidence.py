@@ -7,15 +7,15 @@
 - an ablation: `qta` with one stage off, everything else as it was chosen;
 - the curve over the number of annotated examples, on RestBench;
 - transfer: a rewriter aligned on one subset, used on another;
-- the ranking functions of the training, by what the gate saw and on the sample's validation requests.
+- the ranking functions of the training, by what the gate saw and on the sample's validation requests;
+- rewrites that help and harm, of requests that the rewriter has not seen and that no table above is about.
 
 `make rewriters` aligns what is measured here.
 """
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,94 +24,18 @@ from tqdm import tqdm
 
 from benchmarks.evidence_report import plot, table
 from benchmarks.rewriters import CURVE, DATASETS, DRAWS, RANKED, fewer
-from eval import EvalResult, Sufficiency, average, evaluate
+from benchmarks.rewrites import best_and_worst, shifts
+from benchmarks.study import MEASURES, Aligned, Study, aligned, build_in, percent
 from mtrb.benchmarks import load, load_examples
-from mtrb.types import Benchmark, Query, Run
+from mtrb.types import Benchmark, Run
 from qta import taught
 from qta.encoder import WEIGHTS, Encoder
 from qta.examples import Examples
-from qta.hybrid import SERVED, HybridRetriever, Stages
-from qta.pipeline import Retriever
+from qta.hybrid import SERVED, HybridRetriever
 from qta.ranking import RANKING_FUNCTIONS
-from qta.rewriting import open_rewriter
-from qta.rewriting.manifest import RewriterManifest, last_build
-from qta.rewriting.rewriter import CatalogueRewriter
-from qta.taught import NOTHING_TO_LEARN, Recipe, choose_recipe
-from qta.workbench import Workbench
+from qta.rewriting.manifest import RewriterManifest
 
-MEASURES = [Sufficiency @ 5, Sufficiency @ 10]
-DEPTH = 10
 SUBSETS = DATASETS[:3]
-
-Off = Mapping[str, Stages]
-
-
-@dataclass(frozen=True)
-class Aligned:
-    """A rewriter aligned with examples; `build` is None where there was nothing to learn."""
-
-    build: Path | None
-    examples: Examples
-
-    @cached_property
-    def gate(self) -> Mapping[str, Any]:
-        """Return what the gate found."""
-        return RewriterManifest.read(self.build).gate if self.build else {"verdict": "nothing to learn"}
-
-    @property
-    def accepted(self) -> bool:
-        """Tell whether it is served."""
-        return self.build is not None and self.gate["verdict"] != "rejected"
-
-    def recipe(self, bench: Workbench) -> Recipe:
-        """Return what leave-one-out chooses beside it."""
-        return choose_recipe(bench, self.examples, self.gate.get("rewrites") if self.accepted else None).value
-
-
-class Study:
-    """A test set: its tools, its requests, and their rewrites by each rewriter, each made once."""
-
-    def __init__(self, dataset: str, split: str, encoder: Encoder, rewriters: Path) -> None:
-        self.benchmark = load(dataset, split)
-        self.bench = Workbench(self.benchmark.toolset, encoder, rewriters=rewriters)
-        self._rewrites: dict[Path, list[Query]] = {}
-
-    def rewritten(self, build: Path | None) -> Sequence[Query]:
-        """Return the requests with the rewrites of a rewriter; as they are without one."""
-        if build is None:
-            return self.benchmark.queries
-        if build not in self._rewrites:
-            shows = HybridRetriever(self.bench.index, self.bench.encoder)
-            self._rewrites[build] = CatalogueRewriter(open_rewriter(build), shows).rewrite(self.benchmark.queries)
-        return self._rewrites[build]
-
-    def run(self, stages: Stages, build: Path | None = None) -> Run:
-        """Return the rankings of the served retriever in these stages, with a rewriter or without."""
-        return HybridRetriever(self.bench.index, self.bench.encoder, stages).retrieve(self.rewritten(build), DEPTH)
-
-    def score(self, runs: Sequence[Run]) -> EvalResult:
-        """Return each request's mean over runs."""
-        return average([evaluate(self.benchmark.qrels, run, MEASURES) for run in runs])
-
-    def baseline(self, systems: Sequence[Retriever]) -> tuple[EvalResult, list[Run]]:
-        """Return the figures of a system that is built once for each draw of examples."""
-        runs = [system.retrieve(self.benchmark.queries, DEPTH) for system in systems]
-        return self.score(runs), runs
-
-
-def aligned(rewriters: Path, examples: Examples) -> list[Aligned]:
-    """Return the rewriters that were aligned with examples, one a seed."""
-    folders = sorted((rewriters / "qta" / examples.source).glob("seed-*"))
-    return [Aligned(_build(folder), examples) for folder in folders]
-
-
-def _build(folder: Path) -> Path | None:
-    return None if (folder / NOTHING_TO_LEARN).exists() else last_build(folder)
-
-
-def percent(result: EvalResult) -> dict[str, float]:
-    """Return the means."""
-    return {str(measure): round(100 * result.mean(measure), 2) for measure in MEASURES}
 
 
 def _changed(first: Sequence[Run], second: Sequence[Run]) -> float:
@@ -186,7 +110,7 @@ def curve(study: Study, rewriters: Path) -> list[dict[str, Any]]:
         else:
             some = [Examples.of(fewer(count, draw), study.benchmark.toolset) for draw in range(DRAWS)]
             folders = [rewriters / "curve" / f"{count}" / f"draw-{draw}" for draw in range(DRAWS)]
-            found = [Aligned(_build(folder), one) for folder, one in zip(folders, some, strict=True)]
+            found = [Aligned(build_in(folder), one) for folder, one in zip(folders, some, strict=True)]
         runs = [
             study.run(one.recipe(study.bench).stages(one.examples), one.build if one.accepted else None)
             for one in found
@@ -240,7 +164,7 @@ def ranking_functions(encoder: Encoder, rewriters: Path) -> dict[str, dict[str, 
         rows[name] = {}
         for dataset in RANKED:
             folder = rewriters / "ranking" / name / dataset
-            build = _build(folder if folder.exists() else rewriters / "qta" / dataset / "train" / "seed-0")
+            build = build_in(folder if folder.exists() else rewriters / "qta" / dataset / "train" / "seed-0")
             if build is None:
                 continue
             gate = RewriterManifest.read(build).gate
@@ -248,6 +172,23 @@ def ranking_functions(encoder: Encoder, rewriters: Path) -> dict[str, dict[str, 
             if dataset == "sample":
                 rows[name]["sample, validation"] = percent(study.score([study.run(SERVED, build)]))
     return rows
+
+
+def rewrites(encoder: Encoder, rewriters: Path) -> dict[str, list[dict[str, Any]]]:
+    """Return the rewrites that help and harm most: the gate's of RestBench's examples, and the sample's validation."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for dataset, split in (("mtrb/restbench", "train"), ("sample", "validation")):
+        study = Study(dataset, split, encoder, rewriters)
+        build = build_in(rewriters / "qta" / dataset / "train" / "seed-0")
+        if build is None:
+            continue
+        unseen: Mapping[str, str] = RewriterManifest.read(build).gate["rewrites"]
+        queries = [
+            query.rewritten(unseen[query.query_id]) for query in study.benchmark.queries if unseen.get(query.query_id)
+        ] or study.rewritten(build)
+        retriever = HybridRetriever(study.bench.index, study.bench.encoder)
+        found[dataset] = [vars(one) for one in best_and_worst(shifts(study.benchmark, queries, retriever))]
+    return found
 
 
 def examples_of(benchmark: Benchmark) -> list[Examples]:
@@ -270,6 +211,7 @@ def main(rewriters: Path, out: Path) -> None:
     figures["curve"] = curve(studies["mtrb/restbench"], rewriters)
     figures["transfer"] = transfer({name: studies[name] for name in SUBSETS}, rewriters)
     figures["ranking_functions"] = ranking_functions(encoder, rewriters)
+    figures["rewrites"] = rewrites(encoder, rewriters)
     out.mkdir(parents=True, exist_ok=True)
     (out / "evidence.json").write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
     (out / "evidence.md").write_text(table(figures), "utf-8")

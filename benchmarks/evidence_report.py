@@ -32,18 +32,16 @@ def _added(figures: Mapping[str, Any]) -> list[str]:
 
 
 def _chosen(figures: Mapping[str, Any]) -> list[str]:
-    lines = ["| | prior | clauses | partners | lift | gate |", "|---|---|---|---|---|---|"]
+    lines = ["| | prior | clauses | partners | steps trusted | gate |", "|---|---|---|---|---|---|"]
     for dataset, found in figures.items():
-        columns = ("prior", "clauses", "partners", "lift", "gate")
+        columns = ("prior", "clauses", "partners", "trusted", "gate")
         values = (", ".join(_said(one[column]) for one in found["chosen"]) for column in columns)
         lines.append(f"| {dataset} | {' | '.join(values)} |")
     return lines
 
 
 def _said(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return "no limit" if isinstance(value, float) and value >= 100 else f"{value}"
+    return ("yes" if value else "no") if isinstance(value, bool) else f"{value}"
 
 
 def table(figures: Mapping[str, Any]) -> str:
@@ -84,8 +82,21 @@ def table(figures: Mapping[str, Any]) -> str:
         "Examples that rewriters had not seen (the gate's halves): mean of Sufficiency@5 and @10 and mean log rank of "
         "the worst golden tool, before and after; and the sample's validation requests.",
         "\n".join(_grid({name: _ranked(row) for name, row in figures["ranking_functions"].items()})),
+        "## Rewrites that help, and that harm",
+        "Ranks of the golden tools without the rewrite and with it, five that help most and five that harm most, by "
+        "rewriters that had not seen the request (seed 0).",
+        *(part for name, found in figures["rewrites"].items() for part in (f"### {name}", "\n".join(_shifts(found)))),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _shifts(found: Sequence[Mapping[str, Any]]) -> list[str]:
+    lines = ["| request | rewrite | before | after |", "|---|---|---|---|"]
+    for one in found:
+        texts = (one[name].replace("|", "/").replace("\n", " ") for name in ("request", "rewrite"))
+        ranks = (", ".join(map(str, one[name])) for name in ("before", "after"))
+        lines.append(f"| {' | '.join([*texts, *ranks])} |")
+    return lines
 
 
 def _ranked(row: Mapping[str, Any]) -> dict[str, str]:

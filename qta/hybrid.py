@@ -174,7 +174,8 @@ class HybridRetriever:
     def _give_places(self, ranking: "_Ranking", reading: Reading, trace: "Trace") -> None:
         """Bring each step's and clause's best tool to the side of the best of all, in their order, before any prior."""
         parts: list[tuple[Part, StepRule | None, Positions | None]]
-        parts = [(part, self.stages.steps, None) for part in reading.steps]
+        steps = self.stages.steps if self.stages.steps and len(reading.steps) >= self.stages.steps.fewest else None
+        parts = [(part, steps, None) for part in reading.steps]
         parts += [(part, self.stages.clauses, ranking.known) for part in reading.clauses]
         limit = (ranking.scores - self._prior).max(initial=0.0)
         for part, rule, among in parts:

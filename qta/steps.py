@@ -27,17 +27,22 @@ class StepRule:
     Attributes:
         least: what the tool must score for the part alone, see results/validation.md.
         lift: how much it may rise above its score for the whole request.
+        fewest: parts there must be; a single one tells little that the request does not.
     """
 
     least: float = 0.0
     lift: float = UNBOUNDED
+    fewest: int = 1
 
 
 CLAUSES = StepRule(least=0.6)
 """For the clauses of the request itself."""
 
-STEPS = StepRule(least=0.6, lift=0.15)
+STEPS = StepRule(least=0.6, lift=0.15, fewest=2)
 """For the steps of a rewrite, which may be wrong: a tool that has little to do with the request stays where it is."""
+
+TRUSTED = StepRule(least=0.6)
+"""For the steps of a rewriter that is being aligned, so that what a rewrite is worth shows in the ranks."""
 
 
 def split_clauses(request: str) -> list[str]:

@@ -14,7 +14,7 @@ from qta.examples import PRIOR_WEIGHTS, Choice, Examples, leave_one_out
 from qta.hybrid import SERVED, HybridRetriever, Stages
 from qta.pipeline import Pipeline, Retriever
 from qta.retrievers import best
-from qta.steps import STEPS, UNBOUNDED
+from qta.steps import STEPS, TRUSTED
 from qta.workbench import Workbench
 
 Value = TypeVar("Value")
@@ -68,20 +68,20 @@ def minilm_ft(bench: Workbench, examples: Examples) -> list[Taught]:
 class Recipe(NamedTuple):
     """What is chosen for a catalogue.
 
-    The weight of the prior, whether clauses get places, whether tools used together bring each other along, and how
-    high a step may lift.
+    The weight of the prior, whether clauses get places, whether tools used together bring each other along, and
+    whether a rewrite's steps are trusted.
     """
 
     prior: float
     clauses: bool = True
     partners: bool = False
-    lift: float = STEPS.lift
+    trusted: bool = False
 
     def stages(self, known: Examples) -> Stages:
         """Return the stages of a ranking that has learnt from these examples."""
         clauses = SERVED.clauses if self.clauses else None
         partners = known.partners() if self.partners else {}
-        steps = replace(STEPS, lift=self.lift)
+        steps = TRUSTED if self.trusted else STEPS
         return replace(SERVED, prior=known.prior(self.prior), clauses=clauses, partners=partners, steps=steps)
 
 
@@ -89,12 +89,12 @@ RECIPES = tuple(
     Recipe(prior, clauses, partners)
     for partners, clauses, prior in product((False, True), (True, False), PRIOR_WEIGHTS)
 )
-_LIFTS = (STEPS.lift, UNBOUNDED)  # a rewriter aligned with the catalogue may be trusted more than one that is not
 
 
 def choose_recipe(bench: Workbench, examples: Examples, rewrites: Mapping[str, str] | None = None) -> Choice[Recipe]:
     """Choose by leave-one-out, each example with its rewrite by a rewriter that has not seen it where there is one."""
-    recipes = [recipe._replace(lift=lift) for lift in _LIFTS for recipe in RECIPES] if rewrites else RECIPES
+    trust = (False, True) if rewrites else (False,)  # one aligned with the catalogue may be trusted more
+    recipes = [recipe._replace(trusted=trusted) for trusted in trust for recipe in RECIPES]
 
     def rank(recipe: Recipe, known: Examples, query: Query) -> list[int]:
         rewrite = (rewrites or {}).get(query.query_id)

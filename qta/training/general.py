@@ -22,7 +22,7 @@ from qta.hybrid import SERVED, HybridRetriever
 from qta.index import build_in_memory
 from qta.rewriting.local import DEFAULT_BASE
 from qta.rewriting.prompt import Prompt
-from qta.steps import STEPS, UNBOUNDED
+from qta.steps import TRUSTED
 from qta.training.align import align
 from qta.training.config import AlignSettings, load_settings
 from qta.training.demonstrations import mixed, training_catalogues
@@ -76,7 +76,7 @@ def frozen_catalogues(
     training: Sequence[Benchmark], chosen: set[str], encoder: RememberingEncoder, seed: int
 ) -> tuple[Examples, FrozenCatalogues]:
     """Return the chosen requests as examples, and the catalogues that they are asked of, small ones mixed."""
-    stages = replace(SERVED, steps=replace(STEPS, lift=UNBOUNDED))
+    stages = replace(SERVED, steps=TRUSTED)
     queries: list[Query] = []
     golden: list[tuple[int, ...]] = []
     catalogues: dict[str, FrozenHybrid] = {}

@@ -20,7 +20,7 @@ from qta.hybrid import SERVED, HybridRetriever
 from qta.index import build_in_memory
 from qta.rewriting.local import DEFAULT_BASE, fingerprint, load_model
 from qta.rewriting.manifest import RewriterManifest, describe_prompt, install, new_build
-from qta.steps import STEPS, UNBOUNDED
+from qta.steps import TRUSTED
 from qta.training.align import Report, align, read_rounds, write_summary
 from qta.training.config import AlignSettings
 from qta.training.curves import write_curves
@@ -54,8 +54,7 @@ def train_dpo(annotated: Benchmark, settings: AlignSettings, out: Path, encoder:
         InputError: there is nothing to learn from, or the base cannot be trained.
         ArtefactError: the result cannot be written; what was installed is as it was.
     """
-    # Steps lift their tools as high as they can, so that what a rewrite is worth shows in the ranks.
-    stages = replace(SERVED, steps=replace(STEPS, lift=UNBOUNDED))
+    stages = replace(SERVED, steps=TRUSTED)
     remembering = RememberingEncoder(encoder.folder)
     retriever = HybridRetriever(build_in_memory(annotated.toolset, encoder), remembering, stages)
     return _train(annotated, settings, out, FrozenHybrid(retriever, encoder.identity), report)

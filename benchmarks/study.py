@@ -1,0 +1,93 @@
+"""What `benchmarks.evidence` measures on: a set of requests with its rewrites, and rewriters aligned with examples."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from eval import EvalResult, Sufficiency, evaluate
+from eval.evaluator import average
+from mtrb.benchmarks import load
+from mtrb.types import Query, Run
+from qta.encoder import Encoder
+from qta.examples import Examples
+from qta.hybrid import HybridRetriever, Stages
+from qta.pipeline import Retriever
+from qta.rewriting import open_rewriter
+from qta.rewriting.manifest import RewriterManifest, last_build
+from qta.rewriting.rewriter import CatalogueRewriter
+from qta.taught import NOTHING_TO_LEARN, Recipe, choose_recipe
+from qta.workbench import Workbench
+
+MEASURES = [Sufficiency @ 5, Sufficiency @ 10]
+DEPTH = 10
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """A rewriter aligned with examples; `build` is None where there was nothing to learn."""
+
+    build: Path | None
+    examples: Examples
+
+    @cached_property
+    def gate(self) -> Mapping[str, Any]:
+        """Return what the gate found."""
+        return RewriterManifest.read(self.build).gate if self.build else {"verdict": "nothing to learn"}
+
+    @property
+    def accepted(self) -> bool:
+        """Tell whether it is served."""
+        return self.build is not None and self.gate["verdict"] != "rejected"
+
+    def recipe(self, bench: Workbench) -> Recipe:
+        """Return what leave-one-out chooses beside it."""
+        return choose_recipe(bench, self.examples, self.gate.get("rewrites") if self.accepted else None).value
+
+
+class Study:
+    """A test set: its tools, its requests, and their rewrites by each rewriter, each made once."""
+
+    def __init__(self, dataset: str, split: str, encoder: Encoder, rewriters: Path) -> None:
+        self.benchmark = load(dataset, split)
+        self.bench = Workbench(self.benchmark.toolset, encoder, rewriters=rewriters)
+        self._rewrites: dict[Path, list[Query]] = {}
+
+    def rewritten(self, build: Path | None) -> Sequence[Query]:
+        """Return the requests with the rewrites of a rewriter; as they are without one."""
+        if build is None:
+            return self.benchmark.queries
+        if build not in self._rewrites:
+            shows = HybridRetriever(self.bench.index, self.bench.encoder)
+            self._rewrites[build] = CatalogueRewriter(open_rewriter(build), shows).rewrite(self.benchmark.queries)
+        return self._rewrites[build]
+
+    def run(self, stages: Stages, build: Path | None = None) -> Run:
+        """Return the rankings of the served retriever in these stages, with a rewriter or without."""
+        return HybridRetriever(self.bench.index, self.bench.encoder, stages).retrieve(self.rewritten(build), DEPTH)
+
+    def score(self, runs: Sequence[Run]) -> EvalResult:
+        """Return each request's mean over runs."""
+        return average([evaluate(self.benchmark.qrels, run, MEASURES) for run in runs])
+
+    def baseline(self, systems: Sequence[Retriever]) -> tuple[EvalResult, list[Run]]:
+        """Return the figures of a system that is built once for each draw of examples."""
+        runs = [system.retrieve(self.benchmark.queries, DEPTH) for system in systems]
+        return self.score(runs), runs
+
+
+def aligned(rewriters: Path, examples: Examples) -> list[Aligned]:
+    """Return the rewriters that were aligned with examples, one a seed."""
+    folders = sorted((rewriters / "qta" / examples.source).glob("seed-*"))
+    return [Aligned(build_in(folder), examples) for folder in folders]
+
+
+def build_in(folder: Path) -> Path | None:
+    """Return the rewriter in a folder; None where there was nothing to learn."""
+    return None if (folder / NOTHING_TO_LEARN).exists() else last_build(folder)
+
+
+def percent(result: EvalResult) -> dict[str, float]:
+    """Return the means."""
+    return {str(measure): round(100 * result.mean(measure), 2) for measure in MEASURES}

@@ -26,6 +26,7 @@ import click
 from tqdm import tqdm
 
 from benchmarks.processes import free_port, started
+from benchmarks.published import publish
 from mtrb.formats import read_tools
 from mtrb.types import Tool, Toolset
 from qta.encoder import Encoder
@@ -163,10 +164,7 @@ def main(count: int, out: Path) -> None:
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
         "command": "python -m benchmarks.changes" + ("" if count == 20_000 else f" --tools {count}"),
     }
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "changes.json").write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
-    (out / "changes.md").write_text(table(figures), "utf-8")
-    click.echo(table(figures))
+    publish(out, "changes", figures, table(figures))
 
 
 def table(figures: dict[str, Any]) -> str:

@@ -5,7 +5,6 @@
 Nothing here reads a test half, MTRB or the sample. Figures are means over the eight sets, each set counting the same.
 """
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cached_property, partial
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from benchmarks.published import publish
 from eval import Sufficiency, evaluate
 from mtrb.benchmarks import load
 from mtrb.benchmarks.public import NAMES
@@ -208,12 +208,7 @@ def main(out: Path) -> None:
             choices.setdefault(choice, {}).setdefault(variant, {})[name] = study.measure(study.ranked(scores))
         for choice, variant, run in (*completions(study), *clauses(study), *served(study)):
             choices.setdefault(choice, {}).setdefault(variant, {})[name] = study.measure(run)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "validation.json").write_text(
-        json.dumps({"command": "make choices", "choices": choices}, indent=1) + "\n", "utf-8"
-    )
-    (out / "validation.md").write_text(table(choices), "utf-8")
-    click.echo(table(choices))
+    publish(out, "validation", {"command": "make choices", "choices": choices}, table(choices))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ chosen on the latter and not on the former; the guarantee assumes neither to dif
 calibration on its own annotated requests, where there are enough.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import click
 import numpy as np
 from tqdm import tqdm
 
+from benchmarks.published import publish
 from mtrb.benchmarks import load
 from mtrb.benchmarks.public import NAMES
 from mtrb.errors import AbsentDataError, InputError
@@ -160,12 +160,11 @@ def main(rehearse: bool, comparing: bool, out: Path) -> None:
         return
     command = "python -m benchmarks.coverage" + (" --rehearse" if rehearse else "")
     rows, left_out = measure(REHEARSAL if rehearse else TEST, encoder)
-    click.echo(table(rows, left_out, command))
-    if not rehearse:
-        out.mkdir(parents=True, exist_ok=True)
-        content = {"command": command, "encoder": encoder.identity, "rows": rows, "left_out": left_out}
-        (out / "coverage.json").write_text(json.dumps(content, indent=1) + "\n", "utf-8")
-        (out / "coverage.md").write_text(table(rows, left_out, command), "utf-8")
+    content = {"command": command, "encoder": encoder.identity, "rows": rows, "left_out": left_out}
+    if rehearse:
+        click.echo(table(rows, left_out, command))
+    else:
+        publish(out, "coverage", content, table(rows, left_out, command))
 
 
 if __name__ == "__main__":

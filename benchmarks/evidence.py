@@ -13,7 +13,6 @@
 `make rewriters` aligns what is measured here.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +22,7 @@ import click
 from tqdm import tqdm
 
 from benchmarks.evidence_report import plot, table
+from benchmarks.published import publish
 from benchmarks.rewriters import CURVE, DATASETS, DRAWS, RANKED, fewer
 from benchmarks.rewrites import best_and_worst, shifts
 from benchmarks.study import MEASURES, Aligned, Study, aligned, build_in, percent
@@ -212,11 +212,8 @@ def main(rewriters: Path, out: Path) -> None:
     figures["transfer"] = transfer({name: studies[name] for name in SUBSETS}, rewriters)
     figures["ranking_functions"] = ranking_functions(encoder, rewriters)
     figures["rewrites"] = rewrites(encoder, rewriters)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "evidence.json").write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
-    (out / "evidence.md").write_text(table(figures), "utf-8")
+    publish(out, "evidence", figures, table(figures))
     plot(figures["curve"], out / "curve.png")
-    click.echo(table(figures))
 
 
 if __name__ == "__main__":

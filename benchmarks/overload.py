@@ -30,6 +30,7 @@ from tqdm import tqdm
 
 from benchmarks.load import generate, post
 from benchmarks.processes import free_port, started
+from benchmarks.published import publish
 from mtrb.benchmarks import load
 
 LOADS = (0.1, 1.0, 2.0, 5.0)
@@ -173,10 +174,7 @@ def main(out: Path, queue: int | None, rounds: int) -> None:
     figures["rounds"] = rounds
     figures["machine"] = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
     figures["command"] = "python -m benchmarks.overload" + (f" --queue {queue}" if queue else "")
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "overload.json").write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
-    (out / "overload.md").write_text(table(figures), "utf-8")
-    click.echo(table(figures))
+    publish(out, "overload", figures, table(figures))
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ from benchmarks.peer_report import plot, table
 from benchmarks.peer_systems import K, MiniLM, Vectors, embedded_text
 from benchmarks.peer_worker import ENTRIES, LEAST
 from benchmarks.processes import free_port, resident_mb, started
+from benchmarks.published import publish
 from eval import Sufficiency, evaluate
 from mtrb.benchmarks import load
 from mtrb.formats import read_tools
@@ -250,11 +251,8 @@ def main(sizes: tuple[int, ...], rounds: int, seconds: float, out: Path) -> None
         "versions": versions(),
         "command": shlex.join(["python", "-m", "benchmarks.peers", *sys.argv[1:]]),
     }
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "bench.json").write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
-    (out / "bench.md").write_text(table(figures), "utf-8")
+    publish(out, "bench", figures, table(figures))
     plot(figures, out / "bench.png")
-    click.echo(table(figures))
 
 
 if __name__ == "__main__":

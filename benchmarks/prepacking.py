@@ -9,7 +9,6 @@ Prompts are those of an alignment on RestBench's ten examples. Without --model i
 random model of the Llama architecture and the size of Qwen3-0.6B, whose times are those of trained weights.
 """
 
-import json
 import platform
 import statistics
 import time
@@ -21,6 +20,7 @@ import click
 import torch
 from tqdm import tqdm
 
+from benchmarks.published import publish
 from mtrb.benchmarks import load
 from qta.encoder import Encoder
 from qta.hybrid import HybridRetriever
@@ -185,11 +185,8 @@ def main(out: Path, model: Path | None) -> None:
     lines = [f"| | {' | '.join(columns)} |", f"|---|{'--:|' * len(columns)}"]
     lines += [f"| {row} | {' | '.join(str(figures[one][row]) for one in columns)} |" for row in figures[columns[0]]]
     table = "\n".join([head, "", *lines, ""])
-    out.mkdir(parents=True, exist_ok=True)
     content = {"command": "python -m benchmarks.prepacking", "device": device, "tokens": lengths, "figures": figures}
-    (out / "prepacking.json").write_text(json.dumps(content, indent=1) + "\n", "utf-8")
-    (out / "prepacking.md").write_text(table, "utf-8")
-    click.echo(table)
+    publish(out, "prepacking", content, table)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@
 Both write exactly 40 tokens a rewrite (the end token is forbidden), one request at a time, in alternating rounds.
 """
 
-import json
 import os
 import platform
 import statistics
@@ -17,6 +16,7 @@ from typing import Any
 import click
 from tqdm import tqdm
 
+from benchmarks.published import publish
 from mtrb.benchmarks import load
 from qta.encoder import WEIGHTS
 from qta.rewriting.generator import Decoding
@@ -102,11 +102,8 @@ def main(out: Path) -> None:
     """Measure, print the table, and write it into the folder."""
     figures = measure()
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
-    out.mkdir(parents=True, exist_ok=True)
     content = {"command": "make bench-rewriter", "machine": machine, "figures": figures}
-    (out / "rewriter.json").write_text(json.dumps(content, indent=1) + "\n", "utf-8")
-    (out / "rewriter.md").write_text(table(figures, machine), "utf-8")
-    click.echo(table(figures, machine))
+    publish(out, "rewriter", content, table(figures, machine))
 
 
 if __name__ == "__main__":

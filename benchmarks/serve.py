@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from benchmarks.load import Load, generate, post
 from benchmarks.processes import free_port, resident_mb, started
+from benchmarks.published import publish
 from mtrb.formats import read_tools
 from mtrb.types import Query, Toolset
 from qta.baselines import FloatDenseRetriever
@@ -126,10 +127,7 @@ def main(out: Path) -> None:
     figures["tools"] = len(toolset)
     figures["machine"] = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
     figures["command"] = "make bench-serve"
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "serve.json").write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
-    (out / "serve.md").write_text(table(figures), "utf-8")
-    click.echo(table(figures))
+    publish(out, "serve", figures, table(figures))
 
 
 def table(figures: dict[str, Any]) -> str:

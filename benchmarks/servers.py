@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from benchmarks.load import Load, generate, post
 from benchmarks.processes import free_port, resident_mb, started
+from benchmarks.published import publish
 from mtrb.benchmarks import load
 
 ROUNDS = 7
@@ -154,10 +155,7 @@ def main(out: Path) -> None:
             "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
             "command": "make bench-servers",
         }
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "servers.json").write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
-    (out / "servers.md").write_text(table(figures), "utf-8")
-    click.echo(table(figures))
+    publish(out, "servers", figures, table(figures))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from typing import Any
 import click
 import torch
 
+from benchmarks.published import publish
 from qta.rewriting.local import DEFAULT_BASE
 from qta.training.config import DPOSettings, LoraSettings
 from qta.training.policy import Policy
@@ -80,11 +81,8 @@ def main(pairs: Path, base: str, out: Path) -> None:
         "`python -m benchmarks.training PAIRS`, see there."
     )
     table = "\n".join([head, "", *lines, ""])
-    out.mkdir(parents=True, exist_ok=True)
     content = {"command": "python -m benchmarks.training PAIRS", "device": device, "pairs": len(rows), "ways": figures}
-    (out / "training.json").write_text(json.dumps(content, indent=1) + "\n", "utf-8")
-    (out / "training.md").write_text(table, "utf-8")
-    click.echo(table)
+    publish(out, "training", content, table)
 
 
 if __name__ == "__main__":

@@ -45,6 +45,7 @@ from qta.encoder import WEIGHTS
 REQUESTS = [line for line in (Path(__file__).parent / "aws_requests.txt").read_text("utf-8").splitlines() if line]
 CALLERS = (1, 4)
 HTTP = "qta over HTTP"
+_GRACE = 60.0
 _PACKAGES = ("fastmcp", "faiss-cpu", "langgraph", "langgraph-bigtool", "llama-index-core", "milvus-lite", "onnxruntime")
 _MORE_PACKAGES = ("pymilvus", "rank-bm25", "sentence-transformers", "torch")
 
@@ -91,8 +92,11 @@ class Worker:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.communicate()
+        try:
+            self._process.communicate(timeout=_GRACE)  # what it has not yet written to the disk is written at its end
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.communicate()
         self._errors.close()
 
 

@@ -23,6 +23,7 @@ PUBLIC := $(addprefix public/,api-bank tooltalk toolalpaca seal-tools bfcl nestf
 SYSTEMS := $(addprefix --system ,random bm25-paper minilm bm25 dense dense-float32 hybrid completed clauses rewritten)
 TAUGHT := $(addprefix --system ,constant-suffix usage-prior minilm-ft qta-no-rewrite)
 ALIGNED := $(if $(wildcard rewriters),$(addprefix --system ,qta-paper qta-paper+raw qta))
+BASELINE := --baseline qta-no-rewrite
 EXPANDED := $(if $(wildcard generator),--system expanded)
 SUBSET ?= restbench
 SPLIT ?= $(if $(filter metatool,$(SUBSET)),train-1,train)
@@ -56,7 +57,7 @@ format: $(FULL_ENV) ## Format the code
 	$(PY) -m ruff format .
 
 eval: $(FULL_ENV) ## Measure all systems on MTRB, the sample and the public test halves, into RESULTS
-	$(QTA) eval $(MTRB) $(SYSTEMS) $(EXPANDED) $(TAUGHT) $(ALIGNED) --baseline qta-no-rewrite --json $(RESULTS)/eval.json --markdown $(RESULTS)/eval.md \
+	$(QTA) eval $(MTRB) $(SYSTEMS) $(EXPANDED) $(TAUGHT) $(ALIGNED) $(BASELINE) --json $(RESULTS)/eval.json --markdown $(RESULTS)/eval.md \
 	  --plot $(RESULTS)/sufficiency.png
 	$(QTA) eval $(PUBLIC) $(SYSTEMS) --mean --baseline minilm --json $(RESULTS)/public.json \
 	  --markdown $(RESULTS)/public.md

@@ -23,7 +23,7 @@ BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 # Here everything is installed already, so that nothing is downloaded, and the tests do not start themselves.
 QUICK = {
     "make test": 'make test PYTHON={python} PYTEST_ARGS="tests/eval/test_measures.py -p no:cacheprovider"',
-    "make eval": 'make eval PYTHON={python} RESULTS={tmp} MTRB=sample PUBLIC=sample SYSTEMS="--system minilm" TAUGHT= ALIGNED=',
+    "make eval": 'make eval PYTHON={python} RESULTS={tmp} MTRB=sample PUBLIC=sample SYSTEMS="--system minilm" TAUGHT= ALIGNED= BASELINE=',
 }
 
 

@@ -226,6 +226,14 @@ def test_a_report_replaces_neither_a_catalogue_nor_an_index(cli: Command, tools:
     assert "in the folder of the index" in refusal(cli("index", tools, "--out", tmp_path / "i", "--report", inside))
 
 
+def test_results_do_not_replace_what_is_measured(cli: Command, tools: Path, queries: Path) -> None:
+    for option, file in (("--json", queries), ("--markdown", tools)):
+        before = file.read_bytes()
+        finished = cli("eval", "--tools", f"own={tools}", "--queries", queries, "--system", "bm25", option, file)
+        assert "is what is to be measured" in refusal(finished)
+        assert file.read_bytes() == before
+
+
 def test_a_path_in_a_systems_name_is_none_in_its_run_file(
     cli: Command, tools: Path, queries: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -51,7 +51,7 @@ def index(
 
     from tqdm import tqdm
 
-    from mtrb.formats import Skipped, read_tools
+    from mtrb.formats import Skipped, read_tools, spec_path
     from mtrb.twins import find_twins
     from mtrb.types import Toolset
     from qta.encoder import Encoder
@@ -59,8 +59,10 @@ def index(
     from qta.location import Location
 
     location = Location.of(milvus) if milvus else None
-    if report and any(Path(spec).exists() and Path(spec).samefile(report) for spec in tools if report.exists()):
+    if report and report.exists() and any(path.exists() and path.samefile(report) for path in map(spec_path, tools)):
         raise click.UsageError(f"--report {report} is one of the catalogues; name another file")
+    if report and report.resolve().is_relative_to(out.resolve()):
+        raise click.UsageError(f"--report {report} is in the folder of the index; name a file outside")
     if report:
         report.parent.mkdir(parents=True, exist_ok=True)  # before the work rather than after it
     skipped: list[Skipped] = []

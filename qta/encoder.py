@@ -96,8 +96,9 @@ class Encoder:
         encoding = self._tokenizer.encode(text)
         ids = np.array([encoding.ids], np.int64)
         vector = self._session.run(None, {"input_ids": ids})[0][0]
-        words = max(1, len(encoding.ids) - 2)  # without the tokens around the text
-        return Encoded(vector, bool(encoding.overflowing), 1 - encoding.ids.count(_UNKNOWN) / words)
+        words = len(encoding.ids) - 2  # without the tokens around the text
+        known = 1 - encoding.ids.count(_UNKNOWN) / words if words else 0.0
+        return Encoded(vector, bool(encoding.overflowing), known)
 
     def encode(self, texts: Sequence[str], advance: Callable[[int], object] = lambda _: None) -> NDArray[np.float32]:
         """Return the vectors of texts, one a row, on all cores; `advance` is told of each text done."""

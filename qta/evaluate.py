@@ -1,6 +1,7 @@
 """Run systems over benchmarks and collect the rows of a report."""
 
 import platform
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -138,7 +139,8 @@ def _write_files(folder: Path, benchmark: Benchmark, system: str, run: Run) -> N
     folder.mkdir(parents=True, exist_ok=True)
     stem = f"{benchmark.dataset_id}-{benchmark.split}".replace("/", "-")
     write_qrels(folder / f"{stem}.qrels", benchmark.qrels)
-    write_run(folder / f"{stem}-{system.replace(':', '-')}.run", run, tag=system)
+    name = re.sub(r"[^\w.+-]+", "-", system)  # rewritten:DIR has a path in it
+    write_run(folder / f"{stem}-{name}.run", run, tag=name)
 
 
 def versions() -> dict[str, str]:

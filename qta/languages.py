@@ -69,12 +69,26 @@ def detect(text: str) -> str | None:
     text = text[:_LOOKED_AT]
     for language, letters in _SCRIPTS:
         if letters.search(text):
-            return language
+            return language if language != "zh" else max(("zh", "ja"), key=lambda one: _covered(text, one))
     words = [word.casefold() for word in _WORD.findall(text) if word[0].isalpha()]
     english = sum(map(_is_english, words))
     known = {language: sum(_knows(language, word) for word in words) for language in _LATIN}
     language = max(known, key=lambda one: known[one], default="de")
     return language if known[language] > max(english, len(words) / 3, 1) else None
+
+
+def _covered(text: str, language: str) -> int:
+    """Return how many characters are in expressions of a glossary; Japanese may be in Chinese characters alone."""
+    glossary, at, covered = _glossary(language), 0, 0
+    text = unicodedata.normalize("NFKC", text).casefold()
+    while at < len(text):
+        lengths = range(min(glossary.longest, len(text) - at), 0, -1)
+        length = next((length for length in lengths if (text[at : at + length],) in glossary.words), 0)
+        covered += (
+            length * length
+        )  # long expressions are surer signs: both languages have many characters by themselves
+        at += length or 1
+    return covered
 
 
 @lru_cache(_REMEMBERED)

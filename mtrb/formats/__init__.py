@@ -129,6 +129,11 @@ def _parsed(record: Any, source: str, parse: Parse) -> Tool | Exception:
         return ValueError("nested too deeply")
 
 
+def spec_path(spec: str) -> Path:
+    """Return the path of a file that is given as `PATH` or `NAME=PATH`."""
+    return _split_spec(spec)[0]
+
+
 def _split_spec(spec: str) -> tuple[Path, str | None]:
     """Return the path, and the source where one is given as `NAME=PATH`."""
     name, equals, rest = spec.partition("=")

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 import orjson
@@ -164,7 +165,8 @@ def records_of(document: Any, where: str, source: str) -> Iterator[Record]:
         document = document["mcpServers"]
     if isinstance(document, Mapping):
         keys = ("tools", "functions")  # the latter in requests to OpenAI's older interface
-        document = next((document[key] for key in keys if isinstance(document.get(key), list)), document)
+        lists = [document[key] for key in keys if isinstance(document.get(key), list)]
+        document = [*chain.from_iterable(lists)] if lists else document
     if isinstance(document, list):
         for number, record in enumerate(document, start=1):
             location = f"{where}, record {number}"

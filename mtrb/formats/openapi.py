@@ -72,8 +72,8 @@ def _by_method(item: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield a path's operations by method, in the order of the list above."""
     by_name = {str(key).lower(): value for key, value in item.items()}
     yield from ((method, by_name[method]) for method in _METHODS if method in by_name)
-    more = item.get(_MORE)
-    yield from more.items() if isinstance(more, Mapping) else ()
+    more = item.get(_MORE, {})
+    yield from more.items() if isinstance(more, Mapping) else [(_MORE, more)]
 
 
 def _unknown(item: Mapping[str, Any]) -> Iterator[str]:
@@ -163,10 +163,14 @@ def _objects(value: Any, what: str) -> list[Any]:
 
 def _first_media_schema(holder: Mapping[str, Any]) -> Any:
     content = holder.get("content")
-    if not isinstance(content, Mapping) or not content:
+    if not content:
         return None
+    if not isinstance(content, Mapping):
+        raise ValueError(f"content must be an object, not {type(content).__name__}")
     media = content.get("application/json") or next(iter(content.values()))
-    return media.get("schema") if isinstance(media, Mapping) else None
+    if media is not None and not isinstance(media, Mapping):
+        raise ValueError(f"a media type of content must be an object, not {type(media).__name__}")
+    return media.get("schema") if media else None
 
 
 def _add_body(schema: Any, needed: bool, properties: dict[str, Any], required: list[str]) -> None:

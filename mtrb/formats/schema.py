@@ -21,6 +21,8 @@ _ALIASES = {
 _JSON_TYPES = ("string", "integer", "number", "boolean", "array", "object", "null")
 _MAX_DEPTH = 100
 _ANY = ("", "any")
+# The dialects that come with the validator; it would fetch any other, from the network or the disk.
+_DIALECT = re.compile(r"https?://json-schema\.org/(draft-0[467]|draft/(2019-09|2020-12))/schema#?")
 _COMBINED = ("$ref", "anyOf", "oneOf", "allOf")
 
 
@@ -38,6 +40,12 @@ def check_schema(parameters: object) -> dict[str, Any]:
     if "object" not in (kinds if isinstance(kinds, list) else [kinds]):
         raise ValueError(f"parameters must describe an object, one property a parameter, not type {kinds!r}")
     _check_depth(parameters, _MAX_DEPTH)
+    dialect = parameters.get("$schema")
+    if isinstance(dialect, str) and not _DIALECT.fullmatch(dialect):
+        raise ValueError(
+            f"parameters are in {dialect!r}, which is not known; expected e.g. "
+            "https://json-schema.org/draft/2020-12/schema as '$schema', or none"
+        )
     try:
         jsonschema_rs.meta.validate(parameters)
     except jsonschema_rs.ValidationError as error:
@@ -79,7 +87,10 @@ def normalise_parameters(parameters: object) -> dict[str, Any]:
 
 
 def _is_schema(parameters: dict[str, Any]) -> bool:
-    if parameters.get("type") in ("object", "dict") or any(key in parameters for key in _COMBINED):
+    kind = parameters.get("type")
+    if kind in ("object", "dict") or (isinstance(kind, list) and "object" in kind):
+        return True
+    if any(key in parameters for key in _COMBINED):
         return True
     properties = parameters.get("properties")  # which may also be the name of a parameter
     return isinstance(properties, dict) and all(isinstance(child, dict) for child in properties.values())

@@ -1,6 +1,7 @@
 """`qta eval`: measure systems on datasets or on a catalogue of your own."""
 
 import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,6 +63,7 @@ def evaluate(
         raise click.UsageError(f"--plot {plot_file}: expected a file that ends in .png, .svg or .pdf")
     if plot_file and not find_spec("matplotlib"):
         raise MissingDependencyError("--plot needs matplotlib; `make install`, or pip install matplotlib")
+    _spare_inputs((tools, queries), (json_file, markdown_file, plot_file))
     bounds = [_parse_floor(floor) for floor in floors]
     measures = [measure @ k for measure in (Sufficiency, nDCG) for k in cutoffs]
     measures += [*map(_parse_measure, more), *(measure for measure, _ in bounds)]
@@ -89,6 +91,16 @@ def evaluate(
     for line in below:
         click.echo(line, err=True)
     sys.exit(1 if below else 0)
+
+
+def _spare_inputs(inputs: Sequence[str | None], outputs: Sequence[Path | None]) -> None:
+    """Refuse to write over what is measured."""
+    from mtrb.formats import spec_path
+
+    given = [path for path in map(spec_path, filter(None, inputs)) if path.exists()]
+    for output in filter(None, outputs):
+        if output.exists() and any(path.samefile(output) for path in given):
+            raise click.UsageError(f"{output} is what is to be measured; write into another file")
 
 
 def _tasks(datasets: tuple[str, ...], tools: str | None, queries: str | None, split: str) -> "list[Task]":

@@ -111,10 +111,14 @@ CASES: dict[str, tuple[str, object, list[str]]] = {
     "openapi bad type": ("t.json", operation(parameters=[{"name": "a", "in": "query", "schema": {"type": "whole"}}]), ["GET /x", "whole"]),
     "openapi unknown method": ("t.json", {**API, "paths": {"/x": {"fetch": {}}}}, ["path /x", "'fetch' is no HTTP method"]),
     "openapi body is a list": ("t.json", operation(requestBody=[1]), ["GET /x", "requestBody must be an object"]),
+    "openapi content is a list": ("t.json", operation(requestBody={"content": [1]}), ["GET /x", "content must be an object"]),
+    "openapi media type is a number": ("t.json", operation(requestBody={"content": {"application/json": 5}}), ["GET /x", "media type"]),
+    "openapi further operations are a list": ("t.json", {**API, "paths": {"/x": {"additionalOperations": [1]}}}, ["/x", "an operation must be an object"]),
     "openapi nested too deeply": ("t.json", operation(requestBody={"content": {"application/json": {"schema": nested(300)}}}), ["t.json", "nested too deeply"]),
     "json key twice": ("t.json", b'{"openapi": "3.1.0", "paths": {"/a": {}, "/a": {}}}', ["t.json", "'/a' stands twice"]),
     "json lines key twice": ("t.jsonl", b'{"name": "a", "name": "b"}', ["line 1", "'name' stands twice"]),
     "yaml key twice": ("t.yaml", "openapi: 3.1.0\npaths:\n  /a: {}\n  /a: {}\n", ["t.yaml", "'/a' stands twice"]),
+    "unknown dialect": ("t.json", [{"name": "f", "inputSchema": {"$schema": "https://example.com/s", "type": "object"}}], ["record 1", "'https://example.com/s'", "not known"]),
     "parameters are of another type": ("t.json", [{"type": "function", "function": {"name": "f", "parameters": {"type": "string"}}}], ["record 1", "must describe an object"]),
 }  # fmt: skip
 

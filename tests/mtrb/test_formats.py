@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,7 @@ def test_servers_keep_their_tools_apart(tmp_path: Path) -> None:
         ('{"x": {"type": "List[str]"}}', {"x": {"type": "array"}}, None),
         ({"type": "dict", "properties": {"x": {"type": "bool"}}}, {"x": {"type": "boolean"}}, None),
         ({"properties": {"type": "str", "description": "of the element"}}, {"properties": {"type": "string", "description": "of the element"}}, None),
+        ({"type": ["object", "null"], "properties": {"x": True}}, {"x": True}, None),
         (None, {}, None),
         ([], {}, None),
         ("", {}, None),
@@ -141,6 +143,30 @@ def test_formats_may_be_mixed(tmp_path: Path) -> None:
     custom, chat, mcp = read_tools([write(tmp_path / "t.json", tools)])
     assert list(custom.parameters["properties"]) == ["input"]
     assert chat.parameters == mcp.parameters == SCHEMA
+
+
+def test_tools_and_functions_of_one_request_are_both_read(tmp_path: Path) -> None:
+    request = {"tools": [{"type": "function", "function": {"name": "a"}}], "functions": [{"name": "b"}]}
+    assert [tool.name for tool in read_tools([write(tmp_path / "t.json", request)])] == ["a", "b"]
+
+
+@pytest.mark.parametrize("version", ["draft-07/schema#", "draft/2020-12/schema"])
+def test_known_dialects_are_kept(version: str, tmp_path: Path) -> None:
+    schema = {**SCHEMA, "$schema": f"http://json-schema.org/{version}"}
+    [tool] = read_tools([write(tmp_path / "t.json", [{"name": "a", "inputSchema": schema}])])
+    assert tool.parameters == schema
+
+
+def test_nothing_is_fetched_to_check_a_schema(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/schema"
+        for elsewhere in (address, tmp_path.as_uri()):
+            tool = {"name": "a", "inputSchema": {"$schema": elsewhere, "type": "object"}}
+            with pytest.raises(InputError, match="not known"):
+                list(read_tools([write(tmp_path / "t.json", [tool])]))
+        server.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            server.accept()
 
 
 def test_numbers_beyond_64_bits_are_kept_as_floats(tmp_path: Path) -> None:

@@ -29,6 +29,10 @@ LANGUAGES = {
     "удали счёт 8841": "ru",
     "明日の会議を取り消して": "ja",
     "删除发票 8841": "zh",
+    "会議室予約": "ja",  # no kana in it
+    "天気": "ja",
+    "会议室预订": "zh",
+    "查天气": "zh",
     "내일 회의 취소해 줘": "ko",
 }
 
@@ -42,6 +46,7 @@ READINGS = {
     "Rechnung 8841 löschen": {"invoice", "8841", "delete"},
     "удали счёт 8841": {"delete", "8841"},
     "删除发票 8841": {"delete", "invoice", "8841"},
+    "請求書削除": {"invoice", "delete"},
     "明日の会議を取り消して": {"tomorrow", "meeting", "cancel"},
     "내일 회의 취소해 줘": {"tomorrow", "meeting", "cancel"},
     "annule la réunion de demain": {"cancel", "meeting", "tomorrow"},
@@ -108,5 +113,6 @@ def test_what_neither_encoder_nor_glossary_knows_takes_no_part(encoder: Encoder)
     reading = Reader(encoder).read("ยกเลิกคำสั่งซื้อ")
     assert not reading.understood
     assert not reading.vector.any()
+    assert not Reader(encoder).read("\u200b").understood  # nothing is left of it to encode
     assert Reader(encoder).read("refund").understood
     assert Reader(encoder).read("删除发票").understood

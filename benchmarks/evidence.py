@@ -34,6 +34,7 @@ from qta.examples import Examples
 from qta.hybrid import SERVED, HybridRetriever
 from qta.ranking import RANKING_FUNCTIONS
 from qta.rewriting.manifest import RewriterManifest
+from qta.steps import STEPS, TRUSTED
 
 SUBSETS = DATASETS[:3]
 
@@ -186,7 +187,9 @@ def rewrites(encoder: Encoder, rewriters: Path) -> dict[str, list[dict[str, Any]
         queries = [
             query.rewritten(unseen[query.query_id]) for query in study.benchmark.queries if unseen.get(query.query_id)
         ] or study.rewritten(build)
-        retriever = HybridRetriever(study.bench.index, study.bench.encoder)
+        examples = Examples.of(load(dataset, "train"), study.benchmark.toolset)
+        steps = TRUSTED if Aligned(build, examples).recipe(study.bench).trusted else STEPS
+        retriever = HybridRetriever(study.bench.index, study.bench.encoder, replace(SERVED, steps=steps))
         found[dataset] = [vars(one) for one in best_and_worst(shifts(study.benchmark, queries, retriever))]
     return found
 

@@ -84,7 +84,7 @@ def table(figures: Mapping[str, Any]) -> str:
         "\n".join(_grid({name: _ranked(row) for name, row in figures["ranking_functions"].items()})),
         "## Rewrites that help, and that harm",
         "Ranks of the golden tools without the rewrite and with it, five that help most and five that harm most, by "
-        "rewriters that had not seen the request (seed 0).",
+        "rewriters that had not seen the request (seed 0), their steps trusted where leave-one-out says so.",
         *(part for name, found in figures["rewrites"].items() for part in (f"### {name}", "\n".join(_shifts(found)))),
     ]
     return "\n\n".join(parts) + "\n"
@@ -122,8 +122,8 @@ def plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         for name in ("qta", "qta-no-rewrite", "usage-prior"):
             axis.plot([row["examples"] for row in rows], [row[name][measure] for row in rows], marker="o", label=name)
         axis.set(title=measure, xlabel="annotated examples", xticks=[row["examples"] for row in rows])
-        axis.set_ylim(bottom=0)
         axis.grid(alpha=0.3)
+    axes[0].set_ylim(bottom=0)  # of both, once all lines are drawn
     axes[0].set_ylabel("RestBench, %")
     axes[0].legend()
     figure.savefig(path, dpi=130, metadata={"Software": None})

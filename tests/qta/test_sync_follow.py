@@ -24,7 +24,14 @@ def following(source: list[str], folder: Path) -> Iterator["subprocess.Popen[str
     command = [sys.executable, "-m", "qta", "sync", "--index", str(folder), "--follow", "--json", *source]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=folder.parent
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        cwd=folder.parent,
+        # Where the tests run in the background, interruptions are ignored, and what they start would inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 (this process has no threads)
     )
     try:
         yield process

@@ -25,7 +25,7 @@ from benchmarks.evidence_report import plot, table
 from benchmarks.published import publish
 from benchmarks.rewriters import CURVE, DATASETS, DRAWS, RANKED, fewer
 from benchmarks.rewrites import best_and_worst, shifts
-from benchmarks.study import MEASURES, Aligned, Study, aligned, build_in, percent
+from benchmarks.study import MEASURES, Aligned, Study, aligned, build_in, percent, recipe_of
 from mtrb.benchmarks import load, load_examples
 from mtrb.types import Benchmark, Run
 from qta import taught
@@ -52,7 +52,7 @@ def _changed(first: Sequence[Run], second: Sequence[Run]) -> float:
 def added(study: Study, draws: Sequence[Examples], rewriters: Path) -> dict[str, Any]:
     """Compare `qta` with what it is without the rewriter, and with the two baselines that only count uses."""
     found = [one for examples in draws for one in aligned(rewriters, examples)]
-    recipes = [one.recipe(study.bench) for one in found]
+    recipes = [recipe_of(one, study.bench) for one in found]
     runs = [
         study.run(recipe.stages(one.examples), one.build if one.accepted else None)
         for one, recipe in zip(found, recipes, strict=True)
@@ -75,7 +75,7 @@ def added(study: Study, draws: Sequence[Examples], rewriters: Path) -> dict[str,
 
 def ablation(study: Study, draws: Sequence[Examples], rewriters: Path) -> dict[str, dict[str, float]]:
     """Return the figures of `qta` with one stage off."""
-    found = [(one, one.recipe(study.bench)) for examples in draws for one in aligned(rewriters, examples)]
+    found = [(one, recipe_of(one, study.bench)) for examples in draws for one in aligned(rewriters, examples)]
 
     def figures(change: Mapping[str, Any], rewrite: bool = True) -> dict[str, float]:
         return percent(
@@ -113,7 +113,7 @@ def curve(study: Study, rewriters: Path) -> list[dict[str, Any]]:
             folders = [rewriters / "curve" / f"{count}" / f"draw-{draw}" for draw in range(DRAWS)]
             found = [Aligned(build_in(folder), one) for folder, one in zip(folders, some, strict=True)]
         runs = [
-            study.run(one.recipe(study.bench).stages(one.examples), one.build if one.accepted else None)
+            study.run(recipe_of(one, study.bench).stages(one.examples), one.build if one.accepted else None)
             for one in found
         ]
         rows.append(
@@ -188,7 +188,7 @@ def rewrites(encoder: Encoder, rewriters: Path) -> dict[str, list[dict[str, Any]
             query.rewritten(unseen[query.query_id]) for query in study.benchmark.queries if unseen.get(query.query_id)
         ] or study.rewritten(build)
         examples = Examples.of(load(dataset, "train"), study.benchmark.toolset)
-        steps = TRUSTED if Aligned(build, examples).recipe(study.bench).trusted else STEPS
+        steps = TRUSTED if recipe_of(Aligned(build, examples), study.bench).trusted else STEPS
         retriever = HybridRetriever(study.bench.index, study.bench.encoder, replace(SERVED, steps=steps))
         found[dataset] = [vars(one) for one in best_and_worst(shifts(study.benchmark, queries, retriever))]
     return found

@@ -48,13 +48,20 @@ def padded(model: Any, rows: list[list[int]]) -> Any:
     """Return the cache of the prompts, each copied for all its samples, padded on the left."""
     longest = max(map(len, rows))
     ids = torch.tensor([[0] * (longest - len(row)) + row for row in rows]).repeat_interleave(SAMPLES, 0)
-    mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows]).repeat_interleave(SAMPLES, 0)
+    mask = _mask(rows)
     positions = (mask.cumsum(1) - 1).clamp(min=0)
     on = model.device
     out = model(
         input_ids=ids.to(on), attention_mask=mask.to(on), position_ids=positions.to(on), use_cache=True, **_last(model)
     )
     return out.past_key_values
+
+
+def _mask(rows: list[list[int]]) -> Any:
+    """Return which places of left-padded prompts hold a token, a row a sample."""
+    longest = max(map(len, rows))
+    places = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows])
+    return places.repeat_interleave(SAMPLES, 0)
 
 
 def packed(model: Any, rows: list[list[int]]) -> Any:
@@ -89,9 +96,8 @@ def _last(model: Any) -> dict[str, Any]:
 
 def continued(model: Any, rows: list[list[int]], cache: Any) -> None:
     """Draw the samples' tokens, one after the other."""
-    longest, on = max(map(len, rows)), model.device
-    mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows], device=on)
-    mask = mask.repeat_interleave(SAMPLES, 0)
+    on = model.device
+    mask = _mask(rows).to(on)
     ids = torch.full((len(mask), 1), 1000, device=on)
     for _ in range(NEW_TOKENS):
         mask = torch.cat([mask, torch.ones(len(mask), 1, dtype=mask.dtype, device=on)], 1)
@@ -133,10 +139,8 @@ def measure(model: Any, rows: list[list[int]]) -> dict[str, Any]:
 @torch.inference_mode()
 def difference(model: Any, rows: list[list[int]]) -> float:
     """Return the largest difference of the keys of the two ways, relative to the largest key."""
-    longest = max(map(len, rows))
     one, other = padded(model, rows), packed(model, rows)
-    real = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows], dtype=torch.bool)
-    real = real.repeat_interleave(SAMPLES, 0).to(model.device)[:, None, :, None]
+    real = _mask(rows).bool().to(model.device)[:, None, :, None]
     gaps = [
         float(((a.keys - b.keys).abs() * real).max() / (a.keys.abs() * real).max())
         for a, b in zip(one.layers, other.layers, strict=True)

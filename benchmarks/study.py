@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +41,11 @@ class Aligned:
         """Tell whether it is served."""
         return self.build is not None and self.gate["verdict"] != "rejected"
 
-    def recipe(self, bench: Workbench) -> Recipe:
-        """Return what leave-one-out chooses beside it."""
-        return choose_recipe(bench, self.examples, self.gate.get("rewrites") if self.accepted else None).value
+
+@cache
+def recipe_of(one: Aligned, bench: Workbench) -> Recipe:
+    """Return what leave-one-out chooses beside a rewriter: once, since several tables need it."""
+    return choose_recipe(bench, one.examples, one.gate.get("rewrites") if one.accepted else None).value
 
 
 class Study:

@@ -118,16 +118,19 @@ class Calibrations:
     encoder: str
 
     def __post_init__(self) -> None:
+        self._own = self.folder / FILE if self.folder else None
         self._stamp = self._seen()
-        self._now = read_calibration(self._path, self.encoder)
+        self._now = self._read()
 
-    @property
-    def _path(self) -> Path:
-        own = self.folder / FILE if self.folder else None
-        return own if own and own.exists() else WEIGHTS / FILE
+    def _seen(self) -> int | None:
+        """Return what changes when the folder's own calibration does; None where it has none."""
+        try:
+            return self._own.stat().st_mtime_ns if self._own else None
+        except FileNotFoundError:
+            return None
 
-    def _seen(self) -> tuple[Path, int]:
-        return self._path, self._path.stat().st_mtime_ns
+    def _read(self) -> Calibration:
+        return read_calibration(self._own if self._own and self._own.exists() else WEIGHTS / FILE, self.encoder)
 
     @property
     def now(self) -> Calibration:
@@ -135,7 +138,7 @@ class Calibrations:
         if (seen := self._seen()) != self._stamp:
             self._stamp = seen
             try:
-                self._now = read_calibration(self._path, self.encoder)
+                self._now = self._read()
             except ArtefactError as error:
                 logger.error("%s; the one before is used", error)
         return self._now

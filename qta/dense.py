@@ -1,4 +1,10 @@
-"""The dense index: FAISS over unit vectors in half precision, exhaustive up to 50,000 tools and HNSW above."""
+"""The dense index: every tool is looked at; above a few thousand by 4-bit codes first, and the nearest by its vector.
+
+The codes are those of FAISS' fast scan: product quantisation whose tables fit the processor's registers (Quicker ADC,
+arXiv 1812.09162). Measured on one core, a query that takes 260 tools: of 18,378 tools 0.17 ms, where FAISS over vectors
+in half precision takes 0.70; of 91,890 0.57 ms, where HNSW takes 1.03 and is built in 19 s rather than 1.3. All of the
+first hundred were those of the exact ranking.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,95 +13,93 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-FLAT_LIMIT = 50_000
-"""Up to this size exhaustive search takes about a millisecond; HNSW trades some recall for speed above it."""
+CODES = "codes.faiss"
 
-GRAPH = "hnsw.faiss"
-
-_FEW = 4000  # tools that a filter leaves, which are sooner all looked at than searched
-
-_HNSW_LINKS, _HNSW_BUILD, _HNSW_SEARCH = 32, 200, 128
+_FEW = 5000  # tools that are sooner looked at by their vectors; codes also need some thousands to be made from
+_TIMES, _LEAST = 2, 300  # by their codes twice as many tools are taken as are asked for, and at least so many
+_DIMENSIONS_A_CODE = 2  # of which 4 bits are kept together
+_ROUNDS = 10  # of k-means for the codes
 
 
 class DenseIndex:
     """Find the nearest unit vectors by inner product, which for them is the cosine.
 
-    Half precision changes a cosine by less than 0.001 and halves what a query has to read.
+    A cosine depends on the two vectors alone, bit for bit, so that equal tools are ties.
     """
 
-    def __init__(self, vectors: NDArray[np.float16], graph: Any = None) -> None:
-        """Search `vectors` (tools, dimension) exhaustively, or through an HNSW graph over them."""
-        import faiss
-
+    def __init__(self, vectors: NDArray[Any], codes: Any = None) -> None:
+        """Search `vectors` (tools, dimension), of single or half precision, by their codes where they have some."""
         self.vectors = vectors
-        self.kind = "flat" if graph is None else "hnsw"
-        self._faiss = graph
-        if graph is None:
-            self._faiss = faiss.IndexScalarQuantizer(
-                vectors.shape[1], faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
-            )
-            self._faiss.add_sa_codes(vectors.view(np.uint8))
+        self.kind = "flat" if codes is None else "fast scan"
+        self._codes = codes
 
     @classmethod
-    def build(cls, vectors: NDArray[np.float32], flat_limit: int = FLAT_LIMIT) -> "DenseIndex":
-        """Index vectors; more than `flat_limit` of them get an HNSW graph."""
+    def build(cls, vectors: NDArray[np.float32], few: int = _FEW) -> "DenseIndex":
+        """Index vectors, rounded to half precision as changes to them are; more than `few` of them get codes."""
         import faiss
 
-        graph = None
-        if len(vectors) > flat_limit:
-            graph = faiss.IndexHNSWSQ(
-                vectors.shape[1], faiss.ScalarQuantizer.QT_fp16, _HNSW_LINKS, faiss.METRIC_INNER_PRODUCT
-            )
-            graph.hnsw.efConstruction = _HNSW_BUILD
-            graph.train(vectors)
-            graph.add(vectors)
-        return cls(vectors.astype(np.float16), graph)
+        vectors = vectors.astype(np.float16).astype(np.float32)
+        if len(vectors) <= few:
+            return cls(vectors)
+        dimension = vectors.shape[1]
+        codes = faiss.IndexPQFastScan(dimension, dimension // _DIMENSIONS_A_CODE, 4, faiss.METRIC_INNER_PRODUCT)
+        codes.pq.cp.niter = _ROUNDS
+        codes.train(vectors)
+        codes.add(vectors)
+        return cls(vectors, codes)
 
     def search(
         self, vector: NDArray[np.float32], n: int, allowed: NDArray[np.bool_] | None = None
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return positions and cosines of the n nearest tools, nearest first; of the allowed ones where not all are."""
+        tools = len(self.vectors)
+        count = tools if allowed is None else int(np.count_nonzero(allowed))
+        positions = None
+        if self._codes is not None and count > _FEW:
+            taken = max(_LEAST, _TIMES * n) * tools // count
+            positions = self._nearest_codes(vector, min(taken, tools), allowed)
+        if positions is None or len(positions) < min(n, count):
+            positions = np.arange(tools) if allowed is None else np.flatnonzero(allowed)
+        return nearest_of(self.cosines, vector, n, positions)
+
+    def _nearest_codes(
+        self, vector: NDArray[np.float32], n: int, allowed: NDArray[np.bool_] | None
+    ) -> NDArray[np.int64]:
+        """Return the allowed ones of the n tools that are nearest by their codes."""
         import faiss
 
-        if allowed is not None and np.count_nonzero(allowed) <= _FEW:
-            return nearest_of(self.cosines, vector, n, np.flatnonzero(allowed))
         # The setting belongs to the calling thread. One query is fastest on one core, and requests run in parallel.
         faiss.omp_set_num_threads(1)
-        n = min(n, len(self.vectors))
-        selector = None if allowed is None else faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
-        if self.kind == "flat":
-            parameters = faiss.SearchParameters(sel=selector)
-        else:
-            parameters = faiss.SearchParametersHNSW(efSearch=max(_HNSW_SEARCH, 2 * n), sel=selector)
-        scores, positions = self._faiss.search(vector[None], n, params=parameters)
-        found = positions[0] >= 0  # HNSW may reach fewer than n, and fewer than n may be allowed
-        return positions[0][found], scores[0][found]
+        found: NDArray[np.int64] = self._codes.search(vector[None], n)[1][0]
+        return found if allowed is None else found[allowed[found]]
 
     def cosines(self, vector: NDArray[np.float32], positions: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the cosines of given tools."""
-        return self.vectors[positions].astype(np.float32) @ vector
+        # A product by BLAS would be as fast, but what it makes of a row depends on how many there are.
+        rows = self.vectors[positions].astype(np.float32, copy=False)
+        return np.asarray(np.einsum("ij,j->i", rows, vector))
 
     def vector(self, position: int) -> NDArray[np.float32]:
         """Return a tool's vector."""
         return np.asarray(self.vectors[position], np.float32)
 
     def save(self, folder: Path) -> list[str]:
-        """Write the vectors, and the graph where there is one; return the files' names."""
+        """Write the vectors, and their codes where they have some; return the files' names."""
         import faiss
 
         np.save(folder / "vectors.npy", self.vectors)
-        if self.kind == "flat":
+        if self._codes is None:
             return ["vectors.npy"]
-        faiss.write_index(self._faiss, str(folder / GRAPH))
-        return ["vectors.npy", GRAPH]
+        faiss.write_index(self._codes, str(folder / CODES))
+        return ["vectors.npy", CODES]
 
     @classmethod
-    def load(cls, folder: Path, graph: bool) -> "DenseIndex":
-        """Open a saved index, memory-mapped, with the graph that a large one has."""
+    def load(cls, folder: Path, codes: bool) -> "DenseIndex":
+        """Open a saved index, its vectors memory-mapped, with the codes that a large one has."""
         import faiss
 
         vectors = np.asarray(np.load(folder / "vectors.npy", mmap_mode="r"))
-        return cls(vectors, faiss.read_index(str(folder / GRAPH), faiss.IO_FLAG_MMAP_IFC) if graph else None)
+        return cls(vectors, faiss.read_index(str(folder / CODES)) if codes else None)
 
 
 def nearest_of(

@@ -103,6 +103,7 @@ class HybridRetriever:
         self._prior = np.zeros(len(index.ids), np.float32)
         for position, bonus in stages.prior.items():
             self._prior[position] = bonus
+        self._raised = np.flatnonzero(self._prior)
 
     def retrieve(self, queries: Sequence[Query], k: int) -> Run:
         """Rank for each query; a rewritten one by its original text and the steps of the rewrite."""
@@ -129,7 +130,7 @@ class HybridRetriever:
         n = _CANDIDATES + _CANDIDATES_PER_PLACE * k
         nearest, cosines = self.index.dense.search(reading.vector, n, allowed)
         trace.nearest = float(cosines[0]) if len(cosines) else 0.0
-        candidates = np.concatenate([nearest, _highest(lexical, n), np.flatnonzero(self._prior), *named])
+        candidates = np.concatenate([nearest, _highest(lexical, n), self._raised, *named])
         bonus = self._prior + _bonus(named, len(self._prior))
         meaning = np.full(len(bonus), np.nan, np.float32)
         meaning[nearest] = cosines
@@ -209,25 +210,22 @@ class _Ranking:
 
     def __init__(self, score: Callable[[Positions], Scores], tools: int, allowed: Allowed | None) -> None:
         self.scores = np.full(tools, -np.inf, np.float32)
+        self.known: Positions = np.empty(0, np.int64)  # in catalogue order
         self.allowed = allowed
         self._score = score
-
-    @property
-    def known(self) -> Positions:
-        """Return which tools were looked at."""
-        return np.flatnonzero(self.scores > -np.inf)
 
     def add(self, positions: Positions) -> None:
         """Look at tools, the allowed ones; what is known of a tool already stays."""
         new = np.unique(positions)
         new = new if self.allowed is None else new[self.allowed[new]]
         new = new[np.isneginf(self.scores[new])]
-        self.scores[new] = self._score(new)
+        if len(new):
+            self.scores[new] = self._score(new)
+            self.known = np.sort(np.concatenate([self.known, new]))
 
     def first(self, k: int) -> Positions:
         """Return the k best, best first."""
-        known = self.known
-        return known[best(self.scores[known], k)]
+        return self.known[best(self.scores[self.known], k)]
 
 
 def _completed(

@@ -34,13 +34,13 @@ from mtrb.types import Tool, Toolset
 from qta import completion, lexical, store
 from qta.changes import last_revision
 from qta.completion import Providers
-from qta.dense import GRAPH, DenseIndex
+from qta.dense import CODES, DenseIndex
 from qta.embeddings import CHECKPOINT_SUFFIX, Checkpoint, embed, embedded_text, text_hashes
 from qta.encoder import Encoder
 from qta.lexical import LexicalIndex, lexical_text
 from qta.names import NameIndex
 
-FORMAT = 3
+FORMAT = 4
 TEXT = "name as words: description, read in English"
 """What is embedded (`embedded_text`); changes whenever that does, so that old vectors are not mixed with new."""
 
@@ -52,7 +52,7 @@ _FILES = (
     *lexical.FILES,
     completion.FILE,
     "vectors.npy",
-)  # and hnsw.faiss, for a large catalogue
+)  # and codes.faiss, for a large catalogue
 _BUILD = r"[0-9a-f]{12}-[0-9a-f]{6}"
 _KEPT = r"(calibration|keys)\.json(\.part)?|(changes|feedback)\.db(-wal|-shm)?"
 _OURS = rf"manifest\.json(\.part)?|\.((merge|keys)\.)?lock|building|{_BUILD}|{_KEPT}"
@@ -227,7 +227,7 @@ def _load_build(folder: Path, manifest: IndexManifest, encoder: Encoder) -> Tool
         if sha256(build / name) != manifest.sha256.get(name):
             raise ArtefactError(f"{build / name}: missing or damaged; build the index again with `qta index`")
     tools = store.ToolStore(build)
-    dense = DenseIndex.load(build, graph=GRAPH in manifest.sha256)
+    dense = DenseIndex.load(build, codes=CODES in manifest.sha256)
     if not len(tools) == len(dense.vectors) == manifest.tools:
         raise ArtefactError(
             f"{folder}: holds {len(tools)} tools and {len(dense.vectors)} vectors, not {manifest.tools}"

@@ -54,6 +54,7 @@ class LiveCatalogue:
         """
         read_manifest(folder)  # before a log is begun in a folder that holds something else
         self.folder = folder
+        self._manifest = folder / MANIFEST
         self._encoder = encoder
         self._merge_at = merge_at
         self._lock = threading.RLock()
@@ -149,7 +150,7 @@ class LiveCatalogue:
     def _seen(self) -> tuple[int, int]:
         """Return what changes when the log or the index does."""
         try:
-            return self._log.stamp(), (self.folder / MANIFEST).stat().st_mtime_ns
+            return self._log.stamp(), self._manifest.stat().st_mtime_ns
         except FileNotFoundError:
             return self._log.stamp(), 0
 

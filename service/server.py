@@ -34,6 +34,7 @@ from service.metrics import forget_process, share_between_processes, stop_sharin
 
 _THREADS = 1  # for each worker; the work is computation, and a second thread would only compete for the same core
 _DRAIN_SECONDS = 25.0
+_NOTIFY_SECONDS = 1.0
 _BUSY_PAUSE = 0.0005
 _NO_INDEX_PAUSE = 0.05
 
@@ -137,6 +138,8 @@ class _Server(TcpWSGIServer):
 class WaitressWorker(Worker):
     """Run waitress in a worker process of gunicorn."""
 
+    notify_again = 0.0
+
     def run(self) -> None:
         """Serve until told to stop, then answer what has been asked."""
         settings: Settings = self.app.settings
@@ -170,7 +173,10 @@ class WaitressWorker(Worker):
         dispatcher.shutdown()
 
     def _turn(self, connections: dict[int, Any]) -> None:
-        self.notify()
+        now = time.monotonic()
+        if now >= self.notify_again:  # it touches a file, and a request takes several turns
+            self.notify_again = now + _NOTIFY_SECONDS
+            self.notify()
         loop(timeout=0.5, map=connections, use_poll=True, count=1)
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 CODES = "codes.faiss"
 
 _FEW = 5000  # tools that are sooner looked at by their vectors; codes also need some thousands to be made from
-_TIMES, _LEAST = 2, 300  # by their codes twice as many tools are taken as are asked for, and at least so many
+_TIMES, _LEAST = 1.5, 300  # by their codes so many times the tools are taken that are asked for, and at least so many
 _DIMENSIONS_A_CODE = 2  # of which 4 bits are kept together
 _ROUNDS = 10  # of k-means for the codes
 
@@ -56,7 +56,7 @@ class DenseIndex:
         count = tools if allowed is None else int(np.count_nonzero(allowed))
         positions = None
         if self._codes is not None and count > _FEW:
-            taken = max(_LEAST, _TIMES * n) * tools // count
+            taken = int(max(_LEAST, _TIMES * n) * tools / count)
             positions = self._nearest_codes(vector, min(taken, tools), allowed)
         if positions is None or len(positions) < min(n, count):
             positions = np.arange(tools) if allowed is None else np.flatnonzero(allowed)

@@ -252,7 +252,7 @@ def _completed(
 
 def _highest(scores: Scores, n: int) -> Positions:
     """Return where the n highest positive scores stand, in any order."""
-    matching = np.flatnonzero(scores)
+    matching = np.flatnonzero(scores > 0)
     return matching[np.argpartition(-scores[matching], n)[:n]] if len(matching) > n else matching
 
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from mtrb.errors import ArtefactError, BusyError, StorageError
 from mtrb.types import Tool
 from qta.completion import provided_things
+from qta.database import connect
 from qta.lexical import lexical_text
 from qta.tokens import tokenize
 
@@ -158,10 +159,7 @@ class ChangeLog:
         with _said(self._path):
             connection = getattr(self._local, "connection", None)
             if connection is None:
-                connection = sqlite3.connect(self._path, _WAIT, isolation_level=None)
-                connection.execute("PRAGMA journal_mode = WAL")
-                connection.execute("PRAGMA synchronous = FULL")
-                self._local.connection = connection
+                connection = self._local.connection = connect(self._path, _WAIT, durable=True)
             try:
                 yield connection
             finally:

@@ -65,12 +65,12 @@ class DenseIndex:
     def _nearest_codes(
         self, vector: NDArray[np.float32], n: int, allowed: NDArray[np.bool_] | None
     ) -> NDArray[np.int64]:
-        """Return the allowed ones of the n tools that are nearest by their codes."""
+        """Return the allowed ones of the n tools that are nearest by their codes, in catalogue order."""
         import faiss
 
         # The setting belongs to the calling thread. One query is fastest on one core, and requests run in parallel.
         faiss.omp_set_num_threads(1)
-        found: NDArray[np.int64] = self._codes.search(vector[None], n)[1][0]
+        found: NDArray[np.int64] = np.sort(self._codes.search(vector[None], n)[1][0])
         return found if allowed is None else found[allowed[found]]
 
     def cosines(self, vector: NDArray[np.float32], positions: NDArray[np.int64]) -> NDArray[np.float32]:

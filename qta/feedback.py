@@ -19,6 +19,7 @@ from pathlib import Path
 
 from mtrb.errors import ArtefactError, InputError
 from mtrb.types import Benchmark, Query, Toolset
+from qta.database import connect
 from qta.selection import SHARED
 
 FILE = "feedback.db"
@@ -189,9 +190,7 @@ class FeedbackStore:
 
     def _connect(self, purpose: str) -> sqlite3.Connection:
         durable = purpose == "feedback"
-        connection = sqlite3.connect(self._path, _WAIT, isolation_level=None, check_same_thread=False)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+        connection = connect(self._path, _WAIT, durable)
         connection.executescript(_SCHEMA)
         _name_tenants(connection)
         connection.execute(f"PRAGMA busy_timeout = {int(1000 * (_WAIT if durable else _WAIT_BRIEFLY))}")

@@ -26,7 +26,7 @@ FOUR = Examples(tuple(Query(f"q{n}", f"text {n}") for n in range(4)), ((0, 1), (
 
 @pytest.fixture(scope="module")
 def bench(encoder: Encoder) -> Workbench:
-    return Workbench(load("sample", "train").toolset, encoder)
+    return Workbench(load("sample", "train").toolset, encoder, rewriters=Path("/nonexistent"))
 
 
 def test_uses_and_prior() -> None:

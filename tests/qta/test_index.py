@@ -90,7 +90,7 @@ def test_a_damaged_file_is_refused(folder: Path, encoder: Encoder, damage: str) 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 99}, "made with format 99, this version needs 3"),
+        ({"format": 99}, "made with format 99, this version needs 4"),
         ({"encoder": "other@0123"}, "made with encoder 'other@0123'"),
         ({"text": "name only"}, "made with text 'name only'"),
         ({"tools": 7}, "holds 258 tools and 258 vectors, not 7"),
@@ -155,7 +155,7 @@ def test_a_folder_called_building_is_not_touched(tmp_path: Path, encoder: Encode
 
 
 def test_a_file_that_is_not_of_the_build_changes_nothing(folder: Path, encoder: Encoder) -> None:
-    (folder / read_manifest(folder).build / "hnsw.faiss").write_text("garbage")
+    (folder / read_manifest(folder).build / "codes.faiss").write_text("garbage")
     assert load_index(folder, encoder).dense.kind == "flat"
 
 

@@ -28,7 +28,7 @@ QUERIES = [Query("b", "refund order 8841"), Query("a", "hello"), Query("c", "今
 
 @pytest.fixture(scope="module")
 def bench(encoder: Encoder) -> Workbench:
-    return Workbench(Toolset(read_tools(["sample:"])), encoder)
+    return Workbench(Toolset(read_tools(["sample:"])), encoder, rewriters=Path("/nonexistent"))
 
 
 NEED_ALIGNED = ("qta", "qta-paper", "qta-paper+raw")
@@ -111,20 +111,26 @@ def test_exhaustive_search_is_brute_force() -> None:
     assert len(index.search(queries[0], 5000)[0]) == 3000
 
 
-def test_the_graph_finds_nearly_all(tmp_path: Path) -> None:
-    vectors, queries = unit_vectors(6000), unit_vectors(50, 1)
-    index = DenseIndex.build(vectors, flat_limit=1000)
-    assert index.kind == "hnsw"
-    files = index.save(tmp_path)
-    assert files == ["vectors.npy", "hnsw.faiss"]
-    loaded = DenseIndex.load(tmp_path, graph=True)
-    found = []
+def test_the_codes_miss_none_of_the_nearest(tmp_path: Path) -> None:
+    vectors, queries = unit_vectors(9000), unit_vectors(50, 1)
+    index = DenseIndex.build(vectors)
+    assert index.kind == "fast scan"
+    assert index.save(tmp_path) == ["vectors.npy", "codes.faiss"]
+    loaded = DenseIndex.load(tmp_path, codes=True)
     for query in queries:
-        exact = set(np.argsort(-(vectors @ query))[:10].tolist())
-        positions, cosines = loaded.search(query, 10)
-        assert (np.diff(cosines) <= 0).all()
-        found.append(len(exact & set(positions.tolist())) / 10)
-    assert np.mean(found) > 0.95
+        exact = index.cosines(query, np.arange(9000))
+        positions, cosines = loaded.search(query, 200)
+        assert positions[:50].tolist() == best(exact, 50).tolist()
+        np.testing.assert_array_equal(cosines, exact[positions])
+    assert len(loaded.search(queries[0], 10_000)[0]) == 9000
+
+
+@pytest.mark.parametrize("tools", [300, 6000])
+def test_equal_tools_are_ties(tools: int) -> None:
+    vector, query = unit_vectors(1)[0], unit_vectors(1, 1)[0]
+    positions, cosines = DenseIndex.build(np.tile(vector, (tools, 1))).search(query, tools)
+    assert positions.tolist() == list(range(tools))
+    assert len(set(cosines.tolist())) == 1
 
 
 def ask(tools: list[Tool], text: str, encoder: Encoder, k: int = 3) -> list[str]:
@@ -263,13 +269,13 @@ def test_a_filter_gives_the_ranking_without_the_others(share: float, hybrid: Hyb
 
 
 def test_search_finds_the_nearest_of_the_allowed() -> None:
-    vectors, query = unit_vectors(9000), unit_vectors(1, 1)[0]
-    for flat_limit in (20_000, 1000):
-        index = DenseIndex.build(vectors, flat_limit)
-        for share in (0.01, 0.8):
-            allowed = np.random.default_rng(2).random(9000) < share
+    vectors, query, random = unit_vectors(9000), unit_vectors(1, 1)[0], np.random.default_rng(2)
+    farthest = np.argsort(vectors @ query)[:6000]
+    for few in (20_000, 1000):
+        index = DenseIndex.build(vectors, few)
+        for share in (0.01, 0.8, None):
+            allowed = np.isin(np.arange(9000), farthest) if share is None else random.random(9000) < share
             positions, cosines = index.search(query, 10, allowed)
-            assert allowed[positions].all()
-            assert (np.diff(cosines) <= 0).all()
-            exact = np.flatnonzero(allowed)[np.argsort(-(vectors[allowed] @ query))[:10]]
-            assert len(set(exact.tolist()) & set(positions.tolist())) >= 9
+            exact = np.where(allowed, index.cosines(query, np.arange(9000)), -1)
+            assert positions.tolist() == best(exact, 10).tolist()
+            np.testing.assert_array_equal(cosines, exact[positions])

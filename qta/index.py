@@ -54,7 +54,7 @@ _FILES = (
     "vectors.npy",
 )  # and codes.faiss, for a large catalogue
 _BUILD = r"[0-9a-f]{12}-[0-9a-f]{6}"
-_KEPT = r"(calibration|keys)\.json(\.part)?|(changes|feedback)\.db(-wal|-shm)?"
+_KEPT = r"(calibration|keys)\.json(\.part)?|(changes|feedback)\.db(-wal|-shm|-journal)?"
 _OURS = rf"manifest\.json(\.part)?|\.((merge|keys)\.)?lock|building|{_BUILD}|{_KEPT}"
 _LIBRARIES = ("numpy", "faiss-cpu", "bm25s", "onnxruntime", "tokenizers")
 

@@ -136,6 +136,8 @@ class OverlayLexical:
 
     def scores(self, tokens: Sequence[str]) -> Scores:
         """Return each tool's score, those of the index first."""
+        if not self._counts:
+            return self._base.scores(tokens)
         known = [(token, self._base.idf(token, self._own[token])) for token in tokens if token in self._own]
         added = [
             sum(idf * counts[token] / (counts[token] + norm) for token, idf in known if token in counts)
@@ -173,6 +175,8 @@ class OverlayDense:
 
     def cosines(self, vector: Scores, positions: NDArray[np.int64]) -> Scores:
         """Return the cosines of given tools."""
+        if not len(self._vectors):
+            return self._base.cosines(vector, positions)
         first = len(self._base.vectors)
         found = np.empty(len(positions), np.float32)
         old = positions < first

@@ -33,6 +33,7 @@ from service.logs import log_request, log_to_stderr
 from service.metrics import forget_process, share_between_processes, stop_sharing
 
 _THREADS = 1  # for each worker; the work is computation, and a second thread would only compete for the same core
+_HEAD_BYTES = 1000  # more than the head of an answer: it waits for the body, and both are sent at once
 _DRAIN_SECONDS = 25.0
 _NOTIFY_SECONDS = 1.0
 _BUSY_PAUSE = 0.0005
@@ -149,6 +150,7 @@ class WaitressWorker(Worker):
             threads=_THREADS,
             max_request_body_size=settings.max_body_bytes,
             channel_timeout=30,
+            send_bytes=_HEAD_BYTES,
             connection_limit=1000,
             channel_request_lookahead=1,  # reading on is how a client that went away is noticed
             clear_untrusted_proxy_headers=True,

@@ -17,6 +17,7 @@ FILE, TOKENIZER = "rewriter.onnx", "tokenizer.json"
 POSITIONS = 512
 _LAYERS, _HEADS, _HEAD_SIZE = 6, 12, 32
 _END = 102  # [SEP]
+_GUESSES = 4  # of 3 to 12, the fastest for rewrites of the sample's validation requests
 
 
 class SmallGenerator:
@@ -77,25 +78,32 @@ class SmallGenerator:
         Raises:
             DeadlineError: the deadline has passed.
         """
-        scores = self._step(ids, 0)
+        repeats, lookup = Repeats(decoding.no_repeat), Lookup(ids)
+        following = ids
         answer: list[int] = []
-        repeats = Repeats(decoding.no_repeat)
-        while len(answer) < decoding.max_new_tokens:
+        guesses: list[int] = []
+        while True:
             check_deadline(deadline)
-            scores[repeats.forbidden() if ends else [*repeats.forbidden(), _END]] = -np.inf
-            token = int(scores.argmax())
-            if token == _END:
-                break
-            answer.append(token)
-            repeats.append(token)
-            if len(answer) < decoding.max_new_tokens:
-                scores = self._step([token], len(ids) + len(answer) - 1)
-        return answer
+            scores = self._step(following, len(ids) + len(answer) - 1 if answer else 0, 1 + len(guesses))
+            for row, guess in zip(scores, [*guesses, None], strict=True):
+                row[repeats.forbidden() if ends else [*repeats.forbidden(), _END]] = -np.inf
+                token = int(row.argmax())
+                if token == _END:
+                    return answer
+                answer.append(token)
+                repeats.append(token)
+                lookup.append(token)
+                if len(answer) == decoding.max_new_tokens:
+                    return answer
+                if token != guess:
+                    break
+            guesses = lookup.guesses(min(_GUESSES, decoding.max_new_tokens - len(answer) - 1))
+            following = [token, *guesses]
 
-    def _step(self, ids: list[int], past: int) -> NDArray[np.float32]:
-        """Return the scores of what follows ids, which stand behind `past` others."""
+    def _step(self, ids: list[int], past: int, scored: int) -> NDArray[np.float32]:
+        """Return the scores of what follows each of the last `scored` of the ids, which stand behind `past` others."""
         binding = self._session.io_binding()
-        numbers = {"input_ids": [ids], "past": [past], "total": [past + len(ids)], "scored": [1]}
+        numbers = {"input_ids": [ids], "past": [past], "total": [past + len(ids)], "scored": [scored]}
         for name, value in numbers.items():
             binding.bind_cpu_input(name, np.array(value, np.int64))
         binding.bind_output("scores")
@@ -103,7 +111,7 @@ class SmallGenerator:
             binding.bind_ortvalue_input(name, buffer)
             binding.bind_ortvalue_output(f"{name}.out", buffer)
         self._session.run_with_iobinding(binding)
-        scores: NDArray[np.float32] = binding.get_outputs()[0].numpy()[0, -1]
+        scores: NDArray[np.float32] = binding.get_outputs()[0].numpy()[0]
         return scores
 
     @property
@@ -118,6 +126,31 @@ class SmallGenerator:
             self._local.cache = {name: OrtValue.ortvalue_from_shape_and_type(shape, np.float32) for name in names}
         cache: dict[str, Any] = self._local.cache
         return cache
+
+
+class Lookup:
+    """Guess how a text goes on: as it did where its last two tokens stood before.
+
+    A rewrite repeats words of the tools in its prompt. Scoring five tokens takes half as long again as scoring one, so
+    guesses that are often right save time, and wrong ones change nothing (prompt lookup decoding, the speculative
+    decoding of arXiv 2211.17192 without a second model).
+    """
+
+    def __init__(self, tokens: Sequence[int]) -> None:
+        self._tokens: list[int] = []
+        self._after: dict[tuple[int, ...], int] = {}
+        for token in tokens:
+            self.append(token)
+
+    def append(self, token: int) -> None:
+        """Note a token."""
+        self._after[tuple(self._tokens[-2:])] = len(self._tokens)
+        self._tokens.append(token)
+
+    def guesses(self, most: int) -> list[int]:
+        """Return up to so many tokens that may come next."""
+        start = self._after.get(tuple(self._tokens[-2:]), len(self._tokens))
+        return self._tokens[start : start + most]
 
 
 class Repeats:

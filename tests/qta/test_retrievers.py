@@ -113,7 +113,9 @@ def test_exhaustive_search_is_brute_force() -> None:
 
 def test_the_codes_miss_hardly_any_of_the_nearest(tmp_path: Path) -> None:
     families = np.random.default_rng(0).normal(size=(300, 384))  # as tools of one server are much alike
-    texts = families[np.random.default_rng(1).integers(0, 300, 9050)] + np.random.default_rng(2).normal(size=(9050, 384))
+    texts = families[np.random.default_rng(1).integers(0, 300, 9050)] + np.random.default_rng(2).normal(
+        size=(9050, 384)
+    )
     texts = (texts / np.linalg.norm(texts, axis=1, keepdims=True)).astype(np.float32)
     vectors, queries = texts[:9000], texts[9000:]
     index = DenseIndex.build(vectors)

@@ -12,9 +12,10 @@ import pytest
 from mtrb.errors import ArtefactError
 from mtrb.formats import read_tools
 from qta.encoder import WEIGHTS
+from qta.rewriting import small
 from qta.rewriting.generator import DeadlineError, Decoding
 from qta.rewriting.prompt import Message, Prompt
-from qta.rewriting.small import POSITIONS, Repeats, SmallGenerator
+from qta.rewriting.small import POSITIONS, Lookup, Repeats, SmallGenerator
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def test_scores_are_those_of_transformers(served: SmallGenerator, original: Any,
         ids = original.prompt_ids(conversation)
         with torch.inference_mode():
             expected = original.model(torch.tensor([ids])).logits[0, -1].numpy()
-        assert np.corrcoef(expected, served._step(ids, 0))[0, 1] > 0.99
+        assert np.corrcoef(expected, served._step(ids, 0, 1)[0])[0, 1] > 0.99
 
 
 def test_answers_are_mostly_those_of_transformers(served: SmallGenerator, original: Any, conversations: Any) -> None:
@@ -64,6 +65,31 @@ def test_an_answer_depends_on_its_conversation_alone(served: SmallGenerator, con
     with ThreadPoolExecutor(4) as pool:
         crowded = pool.map(lambda one: served.generate([one], Decoding(max_new_tokens=16))[0], conversations * 3)
         assert list(crowded) == alone * 3
+
+
+def test_guesses_save_steps_and_change_nothing(
+    served: SmallGenerator, conversations: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[int] = []
+    step = SmallGenerator._step
+    monkeypatch.setattr(SmallGenerator, "_step", lambda self, *given: steps.append(1) or step(self, *given))
+    guessed, with_guesses = served.generate(conversations, Decoding()), len(steps)
+    monkeypatch.setattr(small, "_GUESSES", 0)
+    steps.clear()
+    assert served.generate(conversations, Decoding()) == guessed
+    assert with_guesses < 0.9 * len(steps)
+
+
+def test_guesses_are_what_followed_the_last_two_tokens() -> None:
+    lookup = Lookup([7, 1, 2, 3, 4, 9])
+    assert lookup.guesses(3) == []
+    lookup.append(1)
+    lookup.append(2)
+    assert (lookup.guesses(2), lookup.guesses(9), lookup.guesses(0)) == ([3, 4], [3, 4, 9, 1, 2], [])
+    lookup.append(5)
+    lookup.append(1)
+    lookup.append(2)
+    assert lookup.guesses(2) == [5, 1], "the last time counts"
 
 
 def test_answers_are_bounded(served: SmallGenerator, conversations: Any) -> None:

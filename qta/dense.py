@@ -41,6 +41,7 @@ class DenseIndex:
         vectors = vectors.astype(np.float16).astype(np.float32)
         if len(vectors) <= few:
             return cls(vectors)
+        faiss.omp_set_num_threads(1)  # half a second; on all cores it would wait for those that answer requests
         dimension = vectors.shape[1]
         codes = faiss.IndexPQFastScan(dimension, dimension // _DIMENSIONS_A_CODE, 4, faiss.METRIC_INNER_PRODUCT)
         codes.pq.cp.niter = _ROUNDS

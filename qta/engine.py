@@ -216,7 +216,7 @@ class Engine:
             return Rewrite(failure="no_rewriter")
         if asked.rewrite == "auto" and retriever.named(reading.text, allowed):
             return Rewrite()
-        shown = retriever.shown(reading, self.rewriter.shown, allowed)
+        shown = self.rewriter.show(retriever, reading, allowed)
         return self.rewriter.steps([reading.text], [shown])[0]
 
     def _remarks(self, reading: Reading, rewritten: Rewrite) -> list[dict[str, str]]:

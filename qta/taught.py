@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from mtrb.errors import AbsentDataError
+from mtrb.errors import AbsentDataError, ArtefactError
 from mtrb.types import Query, Run, ScoredTool
 from qta.examples import PRIOR_WEIGHTS, Choice, Examples, leave_one_out
 from qta.hybrid import SERVED, HybridRetriever, Stages
@@ -170,7 +170,10 @@ def trained(bench: Workbench, kind: str, examples: Examples) -> list[Path]:
 
     folder = bench.rewriters / kind / examples.source
     seeds = sorted(folder.glob("seed-*"))
-    builds = [path / NOTHING_TO_LEARN if (path / NOTHING_TO_LEARN).exists() else last_build(path) for path in seeds]
+    try:
+        builds = [path / NOTHING_TO_LEARN if (path / NOTHING_TO_LEARN).exists() else last_build(path) for path in seeds]
+    except ArtefactError as error:
+        raise AbsentDataError(f"{error}; or `make rewriters`, which goes on where it was interrupted") from None
     if not builds:
         raise AbsentDataError(f"{folder}: no rewriter aligned with these examples; `make rewriters` trains them")
     return builds

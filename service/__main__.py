@@ -30,12 +30,11 @@ def main(**options: Any) -> None:
     from qta.budget import TokenCounter
     from service.auth import refuse_to_be_open
     from service.config import Settings
-    from service.opening import count_tools
+    from service.opening import check_rewriter, count_tools
     from service.server import Application, listen
 
     settings = Settings.from_environment(**options)
-    if choice := settings.rewriter_choice():
-        choice.open()  # so that a bad one is refused here
+    check_rewriter(settings)
     TokenCounter(settings.budget_tokenizer)
     tools = count_tools(settings)
     listener = listen(settings)

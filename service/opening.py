@@ -60,6 +60,22 @@ def count_tools(settings: Settings) -> int:
         return process.submit(_count_in_milvus, location).result()
 
 
+def check_rewriter(settings: Settings) -> None:
+    """Refuse a rewriter that cannot be opened, here and once.
+
+    Raises:
+        QTAError: it is absent, damaged or does not fit.
+    """
+    if choice := settings.rewriter_choice():
+        # In a process of its own: a model that is on a GPU in this one could not be put there in its forks.
+        with ProcessPoolExecutor(1, get_context("fork")) as process:
+            process.submit(_open, choice).result()
+
+
+def _open(choice: RewriterChoice) -> None:
+    choice.open()
+
+
 def _count_in_milvus(location: Location) -> int:
     return MilvusStore(location, Encoder()).count()
 

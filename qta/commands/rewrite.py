@@ -17,17 +17,18 @@ _folder = click.Path(file_okay=False, path_type=Path)
 @click.option("--json", "as_json", is_flag=True, help="Print the steps and the tools that were shown as JSON.")
 def rewrite(text: str, folder: Path, rewriter: Path | None, as_json: bool) -> None:
     """Show the steps that a request is rewritten into, one a line."""
-    from qta.encoder import WEIGHTS, Encoder
+    from qta.catalogue import open_catalogue
+    from qta.encoder import Encoder
     from qta.hybrid import HybridRetriever
-    from qta.index import load_index
-    from qta.rewriting import open_rewriter
+    from qta.rewriting import RewriterChoice
 
     if not text.strip():
         raise click.UsageError("the request is empty; say what is to be done")
     encoder = Encoder()
-    retriever = HybridRetriever(load_index(folder, encoder), encoder)
-    opened = open_rewriter(rewriter or WEIGHTS)
-    shown = retriever.nearest(text, opened.shown)
+    now = open_catalogue(folder, encoder).now
+    retriever = HybridRetriever(now, encoder)
+    opened = RewriterChoice(str(rewriter or "default")).open()
+    shown = opened.show(retriever, retriever.reader.read(text), None if now.alive.all() else now.alive)
     [rewritten] = opened.steps([text], [shown])
     if as_json:
         tools = [tool.tool_id for tool in shown]

@@ -47,8 +47,9 @@ def dpo(
 ) -> None:
     """Align a rewriter with DPO on annotated requests of DATASET, of a catalogue of your own, or on feedback.
 
-    It is installed in the folder only if requests that it has not seen are served no worse with it; the one that was
-    there is kept, see `qta train restore`. Interrupted, it goes on where it was when it is started again.
+    It is installed in the folder only if requests that it has not seen are served no worse with it, which takes four
+    to tell; the one that was there is kept, see `qta train restore`. Interrupted, it goes on where it was when it is
+    started again.
     """
     from tqdm import tqdm
 
@@ -75,6 +76,8 @@ def dpo(
         click.echo(
             f"unseen examples, mean of Sufficiency@5 and @10: {100 * before:.1f} before, {100 * after:.1f} after"
         )
+    else:
+        click.echo("fewer than four examples: whether it serves unseen requests better is not known")
     click.echo(
         f"rewriter {gate['verdict']}" + (f"; serve it with --rewriter {out}" if outcome.verdict.accepted else "")
     )

@@ -34,7 +34,7 @@ def export(model: Any, tokenizer: Any, folder: Path) -> list[str]:
     ranges = {name.removeprefix("bert."): value for name, value in peaks.items()}
     onnx.save(build_model(state, ranges, state["lm_head.bias"], POSITIONS), folder / FILE)
     if not (folder / TOKENIZER).exists():  # beside the encoder it is there already
-        tokenizer.backend_tokenizer.save(str(folder / TOKENIZER))
+        (folder / TOKENIZER).write_text(tokenizer.backend_tokenizer.to_str(pretty=True), "utf-8")
     return [FILE, TOKENIZER]
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mtrb.errors import ArtefactError, InputError
-from qta.encoder import WEIGHTS
+from qta.encoder import WEIGHTS, Encoder
 from qta.rewriting.generator import Decoding, Generator
 from qta.rewriting.manifest import RewriterManifest, current_build
 from qta.rewriting.rewriter import ToolRewriter
@@ -34,10 +34,12 @@ class RewriterChoice:
 
         Raises:
             InputError: an endpoint without a model.
-            ArtefactError: a folder that holds no usable rewriter.
+            ArtefactError: a folder that holds no usable rewriter, or one that was aligned with another retriever.
         """
+        if self.where == "default":
+            return open_rewriter(WEIGHTS, self.timeout)
         if not self.where.startswith(("http://", "https://")):
-            return open_rewriter(WEIGHTS if self.where == "default" else Path(self.where), self.timeout)
+            return open_rewriter(Path(self.where), self.timeout, Encoder().identity)
         if not self.model:
             raise InputError(f"the endpoint {self.where} needs the name of its model")
         from qta.rewriting.endpoint import EndpointGenerator
@@ -45,8 +47,8 @@ class RewriterChoice:
         return ToolRewriter(EndpointGenerator(self.where, self.model, self.key), timeout=self.timeout)
 
 
-def open_rewriter(folder: Path, timeout: float | None = None) -> ToolRewriter:
-    """Open a rewriter folder.
+def open_rewriter(folder: Path, timeout: float | None = None, retriever: str | None = None) -> ToolRewriter:
+    """Open a rewriter folder; with `retriever`, one that was aligned with it or with none.
 
     Raises:
         ArtefactError: it is absent, damaged, or its adapter belongs to another base.
@@ -54,6 +56,11 @@ def open_rewriter(folder: Path, timeout: float | None = None) -> ToolRewriter:
     """
     build = current_build(folder)
     manifest = RewriterManifest.read(build)
+    if retriever is not None and manifest.retriever not in ("", retriever):
+        raise ArtefactError(
+            f"{build}: aligned with the retriever {manifest.retriever}, but {retriever} ranks here; train it again, or "
+            "use the version that made it"
+        )
     decoding = Decoding(max_new_tokens=manifest.max_new_tokens, no_repeat=manifest.no_repeat)
     return ToolRewriter(_generator(build, manifest), manifest.read_prompt(), decoding, timeout)
 

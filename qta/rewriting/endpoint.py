@@ -1,5 +1,6 @@
 """Any OpenAI-compatible endpoint (vLLM, Ollama, llama.cpp, a vendor): deadline, retries and a circuit breaker."""
 
+import json
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -8,7 +9,9 @@ from typing import Any
 import pybreaker
 import requests
 import tenacity
+import urllib3
 
+from mtrb.identifiers import is_unicode
 from qta.rewriting.generator import DeadlineError, Decoding, GenerationError, check_deadline
 from qta.rewriting.prompt import Message
 
@@ -17,6 +20,8 @@ _ATTEMPTS = 3
 _FAILURES, _PAUSE = 5, 30  # so many failures in a row and nothing is asked for so many seconds
 _PARALLEL = 8
 _RETRIED = (429, 500, 502, 503, 504)
+_LARGEST = 1 << 16  # bytes of an answer; a rewrite is a few lines
+_AT_ONCE = 1 << 14
 
 
 class _BusyError(Exception):
@@ -31,9 +36,7 @@ class EndpointGenerator:
         self.url = f"{url.rstrip('/')}/chat/completions"
         self.model = model
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._breaker = pybreaker.CircuitBreaker(
-            fail_max=_FAILURES, reset_timeout=_PAUSE, exclude=[DeadlineError], throw_new_error_on_trip=False
-        )
+        self._failures = pybreaker.CircuitMemoryStorage(pybreaker.STATE_CLOSED)
 
     def generate(
         self, conversations: Sequence[Sequence[Message]], decoding: Decoding, deadline: float | None = None
@@ -51,8 +54,13 @@ class EndpointGenerator:
             "seed": decoding.seed,
             **({"n": decoding.samples} if decoding.samples > 1 else {}),
         }
+        check_deadline(deadline)  # here, as a deadline that passed before anything was asked is no failure
+        # One for each call, over the same counts: a breaker lets one call at a time through.
+        breaker = pybreaker.CircuitBreaker(
+            fail_max=_FAILURES, reset_timeout=_PAUSE, state_storage=self._failures, throw_new_error_on_trip=False
+        )
         try:
-            answers: list[str] = self._breaker.call(self._asked, body, deadline)
+            answers: list[str] = breaker.call(self._asked, body, deadline)
             return answers
         except pybreaker.CircuitBreakerError:
             raise GenerationError(
@@ -74,16 +82,46 @@ class EndpointGenerator:
 
     def _ask(self, body: dict[str, Any], deadline: float | None) -> list[str]:
         check_deadline(deadline)
-        patience = _PATIENCE if deadline is None else deadline - time.monotonic()
+        until = time.monotonic() + _PATIENCE if deadline is None else deadline
+        patience = max(until - time.monotonic(), 1e-3)
+        late = DeadlineError(f"{self.url} did not answer in {patience:.1f} s")
         try:
-            response = requests.post(self.url, json=body, headers=self._headers, timeout=patience)
-        except requests.Timeout:
-            raise DeadlineError(f"{self.url} did not answer in {patience:.1f} s") from None
+            with requests.post(
+                self.url, json=body, headers=self._headers, timeout=patience, stream=True, allow_redirects=False
+            ) as response:
+                if response.is_redirect:
+                    raise GenerationError(
+                        f"{self.url}: status {response.status_code}: it is at {response.headers['location']!r} now; "
+                        "give the URL of that"
+                    )
+                content = self._read(response, until, late)
+        except (requests.Timeout, urllib3.exceptions.TimeoutError):
+            raise late from None
+        except urllib3.exceptions.HTTPError as error:
+            raise _BusyError(f"the answer broke off: {error}") from None
         if response.status_code in _RETRIED:
             raise _BusyError(f"status {response.status_code}")
         if not response.ok:
-            raise GenerationError(f"{self.url}: status {response.status_code}: {response.text[:200]}")
+            said = content[:200].decode("utf-8", "replace")
+            raise GenerationError(f"{self.url}: status {response.status_code}: {said}")
+        return self._texts(content)
+
+    def _read(self, response: requests.Response, until: float, late: DeadlineError) -> bytes:
+        """Return the body, read as it arrives: one that trickles in, or has no end, is given up."""
+        content = b""
+        while part := response.raw.read1(_AT_ONCE, decode_content=True):
+            content += part
+            if time.monotonic() > until:
+                raise late
+            if len(content) > _LARGEST:
+                raise GenerationError(f"{self.url}: an answer of more than {_LARGEST:,} bytes")
+        return content
+
+    def _texts(self, content: bytes) -> list[str]:
         try:
-            return [str(choice["message"]["content"] or "") for choice in response.json()["choices"]]
-        except (ValueError, KeyError, TypeError) as error:
+            texts = [choice["message"]["content"] or "" for choice in json.loads(content)["choices"]]
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise GenerationError(f"{self.url}: not the answer of a chat completion: {error!r}") from None
+        if not texts or not all(isinstance(text, str) and is_unicode(text) for text in texts):
+            raise GenerationError(f"{self.url}: not the answer of a chat completion: no text in {content[:200]!r}")
+        return texts

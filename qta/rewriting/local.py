@@ -53,12 +53,18 @@ class CausalGenerator:
             if ids and ids[-1] == self.tokenizer.eos_token_id:
                 ids.pop()  # some tokenizers end every text, and an ended text has no continuation
             return ids
-        messages = list(conversation)
+        messages = accepted(self.tokenizer, conversation)
         return list(
             self.tokenizer.apply_chat_template(
                 messages, add_generation_prompt=True, tokenize=True, return_dict=True, enable_thinking=False
             )["input_ids"]
         )
+
+    @property
+    def _ends(self) -> list[int]:
+        """Return the tokens that end an answer: of some chat models it is another one than ends a text."""
+        of_model = self.model.generation_config.eos_token_id or []
+        return sorted({self.tokenizer.eos_token_id, *([of_model] if isinstance(of_model, int) else of_model)})
 
     def fits(self, conversation: Sequence[Message], decoding: Decoding) -> bool:
         """Tell whether the model can read a conversation and still answer."""
@@ -99,7 +105,7 @@ class CausalGenerator:
             num_return_sequences=decoding.samples,
             do_sample=bool(decoding.temperature),
             pad_token_id=tokenizer.pad_token_id,
-            eos_token_id=tokenizer.eos_token_id,
+            eos_token_id=self._ends,
             **sampling,
         )
         with torch.inference_mode():
@@ -142,10 +148,11 @@ def load_model(base: str) -> tuple[Any, Any]:
 
     Raises:
         MissingDependencyError: transformers is not installed.
-        InputError: there is no such model, or its tokenizer has no end token.
+        InputError: there is no such model, it is damaged, or its tokenizer has no end token.
     """
     try:
         import torch
+        from safetensors import SafetensorError
         from transformers import AutoModelForCausalLM, AutoTokenizer
     except ImportError as error:
         raise MissingDependencyError(f"local models need torch and transformers ({error}); `make install`") from None
@@ -159,8 +166,8 @@ def load_model(base: str) -> tuple[Any, Any]:
     try:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(base)
-            model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype)
-    except (OSError, ValueError, KeyError, ImportError) as error:
+            model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype).to(device)
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise InputError(f"cannot load the base model {base!r}: {reason}; give a folder or a name on the hub") from None
     if tokenizer.eos_token is None:
@@ -170,14 +177,29 @@ def load_model(base: str) -> tuple[Any, Any]:
         )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    return model.to(device).eval(), tokenizer
+    return model.eval(), tokenizer
+
+
+def accepted(tokenizer: Any, conversation: Sequence[Message]) -> list[Message]:
+    """Return a conversation as a chat template takes it: some have no place for an instruction before the request."""
+    from jinja2 import TemplateError
+
+    messages = list(conversation)
+    try:
+        tokenizer.apply_chat_template(messages, tokenize=False)
+    except TemplateError:
+        return [{"role": "user", "content": "\n\n".join(message["content"] for message in messages)}]
+    return messages
 
 
 def fingerprint(model: Any) -> str:
-    """Return what tells a model's weights from others: names, shapes and a few values of each, hashed."""
+    """Return what tells a model's weights from others: names, shapes and a few values of each, hashed.
+
+    It is the same on a GPU, where they are loaded in bfloat16, and on a CPU.
+    """
     digest = hashlib.sha256()
     for name, parameter in sorted(model.state_dict().items()):
-        values = parameter.detach().flatten()[:16].float().cpu().numpy().round(3)
+        values = parameter.detach().flatten()[:16].bfloat16().float().cpu().numpy().round(3)
         digest.update(f"{name} {tuple(parameter.shape)} {values.tolist()}".encode())
     return digest.hexdigest()[:16]
 

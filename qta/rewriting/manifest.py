@@ -29,6 +29,7 @@ class RewriterManifest(BaseModel):
         base: the base model, and `fingerprint` what tells its weights from others.
         prompt: what the model is shown, and `prompt_digest` what tells all of it from other prompts.
         gate: before and after on requests that the rewriter had not seen, and the verdict.
+        retriever: that it was aligned with, if any.
         trained_on: dataset, query ids and fingerprint of the catalogue.
         sha256: of the files that are served.
     """
@@ -106,7 +107,7 @@ def current_build(folder: Path) -> Path:
     """
     if (folder / MANIFEST).exists():
         return folder
-    return folder / _pointer(folder).build
+    return _there(folder, _pointer(folder).build)
 
 
 def last_build(folder: Path) -> Path:
@@ -144,8 +145,9 @@ def restore(folder: Path) -> Path:
     pointer = _pointer(folder)
     if pointer.previous is None:
         raise ArtefactError(f"{folder}: there is no rewriter before the current one")
+    build = _there(folder, pointer.previous)
     _point(folder, _Pointer(build=pointer.previous, previous=pointer.build))
-    return folder / pointer.previous
+    return build
 
 
 class _Pointer(BaseModel):
@@ -155,11 +157,21 @@ class _Pointer(BaseModel):
     previous: str | None = None
 
 
+def _there(folder: Path, name: str) -> Path:
+    if not (folder / name).is_dir():
+        raise ArtefactError(f"{folder}: the rewriter {name} is not there any more; train it again, or put it back")
+    return folder / name
+
+
 def _pointer(folder: Path) -> _Pointer:
     try:
         return _Pointer.model_validate_json((folder / CURRENT).read_bytes())
     except FileNotFoundError:
-        raise ArtefactError(f"{folder}: no rewriter; make one with `qta train dpo --out {folder}`") from None
+        kept_out = last_build(folder)  # which says so where nothing was trained at all
+        raise ArtefactError(
+            f"{folder}: no rewriter that the gate let in; {kept_out / MANIFEST} says what it found, and "
+            f"{kept_out} can be served by itself all the same"
+        ) from None
     except (OSError, ValidationError) as error:
         reason = " ".join(str(error).split("For further information")[0].split())
         raise ArtefactError(f"{folder / CURRENT}: cannot be read ({reason})") from None

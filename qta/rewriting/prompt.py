@@ -2,14 +2,16 @@
 
 import hashlib
 import json
+import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 from mtrb.identifiers import split_identifier
 from mtrb.types import Tool
 from qta.languages import read_in_english
 
+Item = TypeVar("Item")
 Message = dict[str, str]
 """`role` and `content`, as chat templates and OpenAI-compatible endpoints take them."""
 
@@ -52,6 +54,12 @@ class Prompt:
         name = " ".join(split_identifier(tool.name))
         description = " ".join(tool.description.split()[: self.words])
         return ": ".join(part for part in (name, description) if part).replace(";", ",")
+
+    def sampled(self, tools: Sequence[Item], request: str) -> list[Item]:
+        """Return as many of the tools, or of their places, drawn by the seed and the request as the paper does."""
+        digest = hashlib.sha256(f"{self.seed}/{request}".encode()).digest()
+        rng = random.Random(digest)  # noqa: S311 (a draw, no secret)
+        return rng.sample(list(tools), min(self.tools, len(tools)))
 
     @property
     def digest(self) -> str:

@@ -7,8 +7,11 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from mtrb.types import Query, Tool
-from qta.hybrid import HybridRetriever
+from qta.hybrid import Allowed, HybridRetriever
+from qta.reading import Reading
 from qta.rewriting.generator import DeadlineError, Decoding, GenerationError, Generator
 from qta.rewriting.prompt import Prompt
 from qta.steps import join_steps, split_steps
@@ -55,10 +58,13 @@ class ToolRewriter:
         self._known: OrderedDict[_Asked, Rewrite] = OrderedDict()
         self._lock = threading.Lock()
 
-    @property
-    def shown(self) -> int:
-        """Return how many tools the model is shown."""
-        return self.prompt.tools
+    def show(self, retriever: HybridRetriever, reading: Reading, allowed: Allowed | None = None) -> list[Tool]:
+        """Return the tools that the model is shown for a request: the nearest, or sampled as in its training."""
+        if self.prompt.selection == "nearest":
+            return retriever.shown(reading, self.prompt.tools, allowed)
+        tools = retriever.index.tools
+        places: Sequence[int] = range(len(tools)) if allowed is None else np.flatnonzero(allowed).tolist()
+        return [tools[at] for at in self.prompt.sampled(places, reading.text)]
 
     def steps(self, requests: Sequence[str], shown: Sequence[Sequence[Tool]]) -> list[Rewrite]:
         """Return the steps of each request, for which the model is shown these tools, best first."""
@@ -79,6 +85,9 @@ class ToolRewriter:
             reason = "rewrite_timeout" if isinstance(error, DeadlineError) else "rewrite_failed"
             logger.warning("%d requests go through as they are: %s", len(requests), error)
             return {request: self._failed(reason) for request in requests}
+        except Exception:  # a device out of memory, a fault of ours: no request fails for its rewrite
+            logger.exception("%d requests go through as they are", len(requests))
+            return {request: self._failed("rewrite_failed") for request in requests}
         return {request: self._taken(request, texts[0]) for request, texts in zip(requests, answers, strict=True)}
 
     def _taken(self, request: _Asked, text: str) -> Rewrite:
@@ -104,7 +113,7 @@ class ToolRewriter:
 
 @dataclass(frozen=True)
 class CatalogueRewriter:
-    """Rewrite requests over one catalogue, the tools shown being those that the retriever finds (`qta.pipeline`)."""
+    """Rewrite requests over one catalogue, the nearest tools being those that the retriever finds (`qta.pipeline`)."""
 
     rewriter: ToolRewriter
     retriever: HybridRetriever
@@ -112,7 +121,7 @@ class CatalogueRewriter:
     def rewrite(self, queries: Sequence[Query]) -> list[Query]:
         """Return as many queries, in order and with their ids; one that gets no rewrite stays as it is."""
         requests = [query.text for query in queries]
-        shown = [self.retriever.nearest(request, self.rewriter.shown) for request in requests]
+        shown = [self.rewriter.show(self.retriever, self.retriever.reader.read(request)) for request in requests]
         return [
             query.rewritten(join_steps(one.steps)) if one.steps else query
             for query, one in zip(queries, self.rewriter.steps(requests, shown), strict=True)

@@ -13,7 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mtrb.errors import InputError
+from mtrb.errors import InputError, StorageError
+from mtrb.files import replace_text
 from mtrb.types import Query
 from qta.examples import Examples
 from qta.ranking import RANKING_FUNCTIONS
@@ -52,6 +53,7 @@ def align(
 
     Raises:
         InputError: the base cannot be trained, or no request gives a preference pair.
+        StorageError: the disk does not take a round.
     """
     done = _finished(folder, base, examples, settings)
     adapter = folder / f"round-{done}" / "adapter" if done else None
@@ -98,8 +100,9 @@ def sample(
     long = [conversation for conversation in conversations if not generator.fits(conversation, decoding)]
     if long:
         raise InputError(
-            f"the prompts of {len(long)} of {len(conversations)} requests fill the {generator.positions} tokens that "
-            "the base reads; show fewer tools or words (prompt.tools, prompt.words), or take another base"
+            f"the prompts of {len(long)} of {len(conversations)} requests and rewrites of {decoding.max_new_tokens} "
+            f"tokens fill more than the {generator.positions} tokens that the base reads; show fewer tools or words "
+            "(prompt.tools, prompt.words), write less (candidates.max_new_tokens), or take another base"
         )
     answers = generator.generate(conversations, decoding)
 
@@ -118,19 +121,23 @@ def rewrite(generator: Generator, queries: Sequence[Query], frozen: Frozen, prom
     return [join_steps(split_steps(answer[0])) for answer in answers]
 
 
-def read_rounds(folder: Path) -> list[tuple[list[Candidates], list[PreferencePair], list[Mapping[str, float]]]]:
-    """Return candidates, pairs and log of the rounds that are on disk."""
-    rounds = []
-    for number in range(1, _count(folder) + 1):
+Round = tuple[list[Candidates], list[PreferencePair], list[Mapping[str, float]]]
+"""Candidates, pairs and log."""
+
+
+def read_rounds(folder: Path, rounds: int) -> list[Round]:
+    """Return the first rounds on disk; an alignment of more rounds, interrupted before, may have left others."""
+    found: list[Round] = []
+    for number in range(1, rounds + 1):
         content = json.loads((folder / f"round-{number}" / "round.json").read_text("utf-8"))
         candidates = [Candidates.of(one) for one in content["candidates"]]
-        rounds.append((candidates, [PreferencePair(**pair) for pair in content["pairs"]], content["log"]))
-    return rounds
+        found.append((candidates, [PreferencePair(**pair) for pair in content["pairs"]], content["log"]))
+    return found
 
 
-def write_summary(folder: Path, out: Path) -> Mapping[str, Any]:
-    """Write `pairs.jsonl` of all rounds into a folder; return the statistics."""
-    return write_pairs(out / "pairs.jsonl", [(candidates, pairs) for candidates, pairs, _ in read_rounds(folder)])
+def write_summary(rounds: Sequence[Round], out: Path) -> Mapping[str, Any]:
+    """Write `pairs.jsonl` of the rounds into a folder; return the statistics."""
+    return write_pairs(out / "pairs.jsonl", [(candidates, pairs) for candidates, pairs, _ in rounds])
 
 
 def _keep(
@@ -140,18 +147,28 @@ def _keep(
     pairs: Sequence[PreferencePair],
     log: Sequence[Mapping[str, float]],
 ) -> None:
-    """Write a round beside, and move it into place when it is whole."""
+    """Write a round beside, and move it into place when it is whole.
+
+    Raises:
+        StorageError: the disk does not take it.
+    """
     partial = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    policy.save(partial / "adapter")
     content = {
         "candidates": [one.to_json() for one in candidates],
         "pairs": [asdict(pair) for pair in pairs],
         "log": list(log),
     }
-    (partial / "round.json").write_text(json.dumps(content, ensure_ascii=False), "utf-8")
-    partial.replace(folder)
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        policy.save(partial / "adapter")
+        (partial / "round.json").write_text(json.dumps(content, ensure_ascii=False), "utf-8")
+        partial.replace(folder)
+    except OSError as error:
+        raise StorageError(
+            f"{folder}: cannot be written: {error.strerror or error}; make room and start again, it goes on with this "
+            "round"
+        ) from None
 
 
 def _finished(folder: Path, base: str, examples: Examples, settings: AlignSettings) -> int:
@@ -164,9 +181,10 @@ def _finished(folder: Path, base: str, examples: Examples, settings: AlignSettin
         "settings": settings.model_dump(mode="json", exclude={"rounds"}),  # more rounds go on from fewer
     }
     if not marker.exists() or json.loads(marker.read_text("utf-8")) != wanted:
+        marker.unlink(missing_ok=True)  # first, so that rounds of which a part is gone are nobody's
         for path in folder.glob("round-*"):
             shutil.rmtree(path)
-        marker.write_text(json.dumps(wanted), "utf-8")
+        replace_text(marker, json.dumps(wanted))
     return min(_count(folder), settings.rounds)
 
 

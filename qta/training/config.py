@@ -78,7 +78,7 @@ class AlignSettings(_Settings):
     rounds: Positive = 10
     lora: LoraSettings = LoraSettings()
     dpo: DPOSettings = DPOSettings()
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0  # a round adds its number, and numpy takes 32 bits
 
 
 def load_settings(path: Path | None = None, **overrides: Any) -> AlignSettings:

@@ -1,7 +1,5 @@
 """The frozen retriever as training sees it: which tools it shows, and what ranks it gives to golden tools."""
 
-import hashlib
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,13 +37,6 @@ class Frozen(Protocol):
         ...
 
 
-def sampled_tools(tools: Sequence[Tool], request: str, prompt: Prompt) -> list[Tool]:
-    """Return tools drawn by the prompt's seed and the request, as the paper shows them."""
-    digest = hashlib.sha256(f"{prompt.seed}/{request}".encode()).digest()
-    rng = random.Random(digest)  # noqa: S311 (a draw, no secret)
-    return rng.sample(list(tools), min(prompt.tools, len(tools)))
-
-
 @dataclass
 class FrozenHybrid:
     """The served retriever: a rewrite gives each of its steps a place beside the request's own ranking."""
@@ -62,7 +53,7 @@ class FrozenHybrid:
     def show(self, requests: Sequence[str], prompt: Prompt) -> list[list[Tool]]:
         """Return the nearest tools by the retriever, or sampled ones."""
         if prompt.selection == "sampled":
-            return [sampled_tools(self.retriever.index.tools, request, prompt) for request in requests]
+            return [prompt.sampled(self.retriever.index.tools, request) for request in requests]
         return [self.retriever.shown(self._reading(request), prompt.tools) for request in requests]
 
     def ranks(self, query: Query, golden: Sequence[int], rewrites: Sequence[str]) -> list[Ranks]:
@@ -99,7 +90,7 @@ class FrozenMiniLM:
     def show(self, requests: Sequence[str], prompt: Prompt) -> list[list[Tool]]:
         """Return sampled tools, or the nearest."""
         if prompt.selection == "sampled":
-            return [sampled_tools(self.tools, request, prompt) for request in requests]
+            return [prompt.sampled(self.tools, request) for request in requests]
         scores = self.retriever.scores([Query(request, request) for request in requests])
         return [[self.tools[at] for at in np.argsort(-row, kind="stable")[: prompt.tools]] for row in scores]
 

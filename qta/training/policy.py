@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from mtrb.errors import InputError, MissingDependencyError
-from qta.rewriting.local import CausalGenerator, load_model, quiet
+from qta.rewriting.local import CausalGenerator, accepted, load_model, quiet
 from qta.rewriting.prompt import plain_text
 from qta.training.config import DPOSettings, LoraSettings
 from qta.training.preferences import PreferencePair
@@ -74,8 +74,17 @@ class Policy:
             return copy.deepcopy(self.model).merge_and_unload()
 
     def save(self, folder: Path) -> None:
-        """Write the adapter into a folder."""
-        self.model.save_pretrained(str(folder), selected_adapters=["default"])
+        """Write the adapter into a folder.
+
+        Raises:
+            OSError: the disk does not take it.
+        """
+        from safetensors import SafetensorError
+
+        try:
+            self.model.save_pretrained(str(folder), selected_adapters=["default"])
+        except SafetensorError as error:  # what a full disk is to it
+            raise OSError(str(error)) from None
 
     def prefer(self, pairs: Sequence[PreferencePair], settings: DPOSettings, seed: int) -> list[Mapping[str, float]]:
         """Move the policy towards the chosen rewrites, the policy as it is being the reference; return the log.
@@ -131,7 +140,7 @@ class Policy:
 
     def _row(self, pair: PreferencePair) -> Mapping[str, Any]:
         if self.tokenizer.chat_template:
-            return pair.to_trl()
+            return {**pair.to_trl(), "prompt": accepted(self.tokenizer, pair.prompt)}
         return {"prompt": plain_text(pair.prompt), "chosen": f" {pair.chosen}", "rejected": f" {pair.rejected}"}
 
     def _detach(self) -> None:

@@ -76,7 +76,8 @@ def _train(
 ) -> Outcome:
     start = time.perf_counter()
     examples = Examples.of(annotated, annotated.toolset)
-    work = out / _WORK
+    # What was done with other tools, or another retriever, is nothing to go on from.
+    work = out / _WORK / f"{frozen.identity}-{annotated.toolset.fingerprint()[:16]}"
     gated = gated and len(examples) >= FEWEST
     rewrites = cross_fit(settings.base, examples, frozen, settings, work / "gate", report) if gated else {}
     verdict = judge(examples, rewrites, frozen)
@@ -99,7 +100,7 @@ def _train(
         raise ArtefactError(
             f"{out}: cannot be written: {error.strerror or error}; a rewriter that was installed is as it was"
         ) from None
-    shutil.rmtree(work, ignore_errors=True)
+    shutil.rmtree(out / _WORK, ignore_errors=True)
     return Outcome(build, verdict, statistics, time.perf_counter() - start, peak_memory_mb(), policy.speed)
 
 
@@ -113,8 +114,9 @@ def _write(
     retriever: str,
 ) -> Mapping[str, Any]:
     policy.save(build / "adapter")
-    statistics = write_summary(rounds, build)
-    write_curves(build, [log for _, _, log in read_rounds(rounds)], statistics)
+    done = read_rounds(rounds, settings.rounds)
+    statistics = write_summary(done, build)
+    write_curves(build, [log for _, _, log in done], statistics)
     base, _ = load_model(settings.base)
     files = ["adapter/adapter_model.safetensors", "adapter/adapter_config.json"]
     if settings.base == DEFAULT_BASE:
@@ -123,7 +125,7 @@ def _write(
         files += export(policy.merged(), policy.tokenizer, build)
     RewriterManifest(
         kind="small" if settings.base == DEFAULT_BASE else "causal",
-        base=settings.base,
+        base=_from_anywhere(settings.base),
         fingerprint=fingerprint(base),
         **describe_prompt(settings.prompt.prompt(settings.seed)),
         max_new_tokens=settings.candidates.max_new_tokens,
@@ -137,6 +139,11 @@ def _write(
         sha256={name: sha256(build / name) for name in files},
     ).write(build)
     return statistics
+
+
+def _from_anywhere(base: str) -> str:
+    """Return the name of a base that a server finds too, which runs in another folder."""
+    return str(Path(base).resolve()) if base != DEFAULT_BASE and Path(base).is_dir() else base
 
 
 def peak_memory_mb() -> int:

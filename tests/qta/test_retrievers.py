@@ -62,6 +62,15 @@ def test_a_system_whose_rewriter_was_not_aligned_says_how(name: str, bench: Work
         build_system(name, bench, examples)
 
 
+@pytest.mark.parametrize("name", NEED_ALIGNED)
+def test_a_system_whose_rewriter_is_half_aligned_says_so(name: str, bench: Workbench, tmp_path: Path) -> None:
+    examples = Examples.of(load("sample", "train"), bench.toolset)
+    for kind in ("qta", "paper"):
+        (tmp_path / kind / examples.source / "seed-0" / ".training").mkdir(parents=True)
+    with pytest.raises(AbsentDataError, match="goes on where it was interrupted"):
+        build_system(name, Workbench(bench.toolset, bench.encoder, rewriters=tmp_path), examples)
+
+
 def test_the_random_baseline_depends_on_the_query_only(bench: Workbench) -> None:
     system = build_system("random", bench)[0]
     alone = system.retrieve([QUERIES[1]], 5)["a"]

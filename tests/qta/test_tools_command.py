@@ -44,6 +44,22 @@ def test_add_list_and_remove(folder: Path, zoo: Path, cli: Callable[..., Finishe
     assert cli("tools", "list", "--index", folder).err == "258 tools\n"
 
 
+def test_the_rewriter_is_shown_what_was_added_and_not_what_was_removed(
+    folder: Path, zoo: Path, cli: Callable[..., Finished]
+) -> None:
+    def shown() -> list[str]:
+        done = cli("rewrite", "feed the animals of the zoo", "--index", folder, "--json")
+        return list(json.loads(done.out)["shown"])
+
+    assert cli("tools", "add", zoo, "--index", folder).status == 0
+    assert shown()[0] == "zoo/feed_animals"
+    assert cli("tools", "remove", "zoo/feed_animals", "--index", folder).status == 0
+    assert "zoo/feed_animals" not in shown()
+    other = shown()[0]
+    assert cli("tools", "remove", other, "--index", folder).status == 0
+    assert other not in shown(), "a tool of the index as it was built"
+
+
 def test_what_is_listed_can_be_added(folder: Path, tmp_path: Path, cli: Callable[..., Finished]) -> None:
     listed = cli("tools", "list", "--index", folder, "--json")
     assert len(listed.out.splitlines()) == 258

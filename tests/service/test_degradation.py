@@ -14,10 +14,13 @@ from typing import Any
 
 import pytest
 
+from mtrb.errors import ArtefactError
 from mtrb.types import Tool, Toolset
 from qta.encoder import Encoder
 from qta.index import MANIFEST, build_index, read_manifest
+from qta.rewriting import RewriterChoice
 from service import Settings, create_app
+from service.opening import check_rewriter
 from service.server import listen
 from tests.conftest import Server, serving
 from tests.service.raw import post, read
@@ -87,6 +90,16 @@ def test_a_rewriter_whose_files_are_gone_when_a_worker_starts(folder: Path, tmp_
     ready = client.get("/readyz").get_json()
     assert (ready["status"], ready["degraded"]) == ("degraded", ["rewriter_absent"])
     assert "no rewriter" in ready["troubles"]["rewriter_absent"]
+
+
+def test_a_rewriter_is_tried_at_start_in_a_process_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ArtefactError, match="no rewriter"):
+        check_rewriter(Settings(rewriter=str(tmp_path / "gone")))
+    opened = tmp_path / "opened"
+    monkeypatch.setattr(RewriterChoice, "open", lambda _: opened.write_text(str(os.getpid())))
+    check_rewriter(Settings(rewriter="default"))
+    assert int(opened.read_text()) != os.getpid(), "a model on a GPU here is none in the workers, which are forks"
+    check_rewriter(Settings(rewriter="off"))
 
 
 def test_an_index_swapped_for_a_damaged_one(folder: Path, encoder: Encoder) -> None:

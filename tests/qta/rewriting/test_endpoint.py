@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -15,6 +16,10 @@ from qta.rewriting.generator import DeadlineError, Decoding, GenerationError
 ASKED = [[{"role": "system", "content": "s"}, {"role": "user", "content": "cancel the order"}]]
 
 
+class Elsewhere(str):
+    """Where an answer sends whoever asks."""
+
+
 class Endpoint:
     """A server whose next answers are listed: a text, a status, or what to do."""
 
@@ -22,6 +27,7 @@ class Endpoint:
         self.bodies: list[Any] = []
         self.keys: list[str | None] = []
         self.answers: list[Any] = []
+        self.trickle: float | None = None  # seconds between the bytes of an answer
         endpoint = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -35,12 +41,21 @@ class Endpoint:
                 if isinstance(answer, int):
                     self.send_error(answer)
                     return
+                if isinstance(answer, Elsewhere):
+                    self.send_response(307)
+                    self.send_header("Location", answer)
+                    self.send_header("Content-Length", "0")
+                    self.end_headers()
+                    return
                 choices = [{"message": {"role": "assistant", "content": answer}}] * body.get("n", 1)
                 content = answer if isinstance(answer, bytes) else json.dumps({"choices": choices}).encode()
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
-                self.wfile.write(content)
+                with suppress(ConnectionError):  # whoever asked has given up
+                    for part in [content] if endpoint.trickle is None else [bytes([byte]) for byte in content]:
+                        self.wfile.write(part)
+                        time.sleep(endpoint.trickle or 0)
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -92,6 +107,11 @@ def test_a_busy_endpoint_is_asked_again(endpoint: Endpoint, status: int) -> None
         ([b"<html>"], "not the answer of a chat completion", 1),
         ([b'{"choices": [{"text": "x"}]}'], "not the answer of a chat completion", 1),
         ([b"[]"], "not the answer of a chat completion", 1),
+        ([b'{"choices": []}'], "no text in", 1),
+        ([b'{"choices": [{"message": {"content": [{"type": "text", "text": "x"}]}}]}'], "no text in", 1),
+        ([b'{"choices": [{"message": {"content": "half of a pair: \\ud83d"}}]}'], "no text in", 1),
+        ([b"[" * 60_000], "not the answer of a chat completion", 1),
+        ([b" " * 70_000], "an answer of more than 65,536 bytes", 1),
     ],
 )
 def test_a_failure_says_what_came(endpoint: Endpoint, answers: list[Any], reason: str, asked: int) -> None:
@@ -122,6 +142,29 @@ def test_a_deadline_holds(endpoint: Endpoint) -> None:
     assert time.monotonic() - start < 2
 
 
+def test_a_deadline_holds_for_an_answer_that_trickles_in(endpoint: Endpoint) -> None:
+    endpoint.trickle = 0.05
+    start = time.monotonic()
+    with pytest.raises(DeadlineError):
+        EndpointGenerator(endpoint.url, "tiny").generate(ASKED, Decoding(), deadline=start + 0.3)
+    assert time.monotonic() - start < 1
+
+
+def test_a_redirection_is_named_and_not_followed(endpoint: Endpoint) -> None:
+    endpoint.answers = [Elsewhere("http://127.0.0.1:9/v2/chat/completions")]
+    with pytest.raises(GenerationError, match=r"status 307: it is at 'http://127\.0\.0\.1:9/v2/chat/completions' now"):
+        ask(endpoint)
+    assert len(endpoint.bodies) == 1
+
+
+def test_callers_do_not_wait_for_each_other(endpoint: Endpoint) -> None:
+    endpoint.answers = [slow(0.5)] * 6
+    start = time.monotonic()
+    answers = EndpointGenerator(endpoint.url, "tiny").generate(ASKED * 6, Decoding())
+    assert answers == [["late"]] * 6
+    assert time.monotonic() - start < 1.5, "one after the other takes three seconds"
+
+
 def test_a_dead_endpoint_is_soon_left_alone_and_asked_again_later(
     endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,8 +176,21 @@ def test_a_dead_endpoint_is_soon_left_alone_and_asked_again_later(
     with pytest.raises(GenerationError, match="left alone for a while"):
         generator.generate(ASKED, Decoding())
     assert len(endpoint.bodies) == 5
-    generator._breaker.reset_timeout = 0
+    monkeypatch.setattr("qta.rewriting.endpoint._PAUSE", 0)
     assert generator.generate(ASKED, Decoding()) == [["steps for cancel the order"]]
+
+
+def test_an_endpoint_that_is_always_late_is_left_alone_too(endpoint: Endpoint) -> None:
+    generator = EndpointGenerator(endpoint.url, "tiny")
+    with pytest.raises(DeadlineError):
+        generator.generate(ASKED, Decoding(), deadline=time.monotonic() - 1)
+    assert endpoint.bodies == [], "a deadline that had passed says nothing of the endpoint"
+    endpoint.answers = [slow(1)] * 5
+    for _ in range(5):
+        with pytest.raises(DeadlineError):
+            generator.generate(ASKED, Decoding(), deadline=time.monotonic() + 0.1)
+    with pytest.raises(GenerationError, match="left alone for a while"):
+        generator.generate(ASKED, Decoding(), deadline=time.monotonic() + 0.1)
 
 
 def test_an_absent_endpoint_is_named() -> None:

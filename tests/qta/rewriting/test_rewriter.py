@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from mtrb.types import Query, Tool, Toolset
@@ -15,6 +16,7 @@ from qta.rewriting.generator import DeadlineError, Decoding, GenerationError
 from qta.rewriting.prompt import Message, Prompt
 from qta.rewriting.rewriter import CatalogueRewriter, ToolRewriter
 from qta.steps import STEPS, StepRule
+from qta.training.frozen import FrozenHybrid
 
 TOOLS = [Tool("shop/cancel_order", "cancel_order", "Cancel an order."), Tool("shop/list", "listOrders", "List orders.")]
 
@@ -69,6 +71,7 @@ def test_equal_requests_are_asked_once() -> None:
         ("<think>what could it be", "rewrite_empty"),
         (GenerationError("broken"), "rewrite_failed"),
         (DeadlineError("late"), "rewrite_timeout"),
+        (RuntimeError("out of memory"), "rewrite_failed"),
     ],
 )
 def test_whatever_happens_the_request_goes_through(answer: str | Exception, reason: str) -> None:
@@ -124,6 +127,20 @@ def test_a_pipeline_ranks_by_the_rewrite(encoder: Encoder) -> None:
     assert ranked[:2] == [plain[0].tool_id, "x/7"]
     silent = CatalogueRewriter(ToolRewriter(Scripted("")), retriever)
     assert Pipeline(silent, retriever).retrieve([query], 3)["q"] == plain
+
+
+def test_a_rewriter_that_learnt_with_sampled_tools_is_served_with_the_same(encoder: Encoder) -> None:
+    tools = Toolset([*TOOLS, *(Tool(f"x/{n}", f"thing_{n}", f"Does a thing number {n}.") for n in range(40))])
+    retriever = HybridRetriever(build_in_memory(tools, encoder), encoder)
+    prompt, request = Prompt(tools=4, selection="sampled", seed=5), "cancel order 5"
+    rewriter, reading = ToolRewriter(Scripted(), prompt), retriever.reader.read(request)
+    [learnt_with] = FrozenHybrid(retriever, encoder.identity).show([request], prompt)
+    assert rewriter.show(retriever, reading) == learnt_with != retriever.nearest(request, 4)
+    allowed = np.arange(len(tools)) < 3
+    assert {tool.tool_id for tool in rewriter.show(retriever, reading, allowed)} == set(tools.ids[:3])
+    model = Scripted("thing 7")
+    CatalogueRewriter(ToolRewriter(model, prompt), retriever).rewrite([Query("q", request)])
+    assert model.asked == [prompt.messages(request, learnt_with)[-1]["content"]]
 
 
 def test_a_step_lifts_its_tool_by_so_much_and_no_more(encoder: Encoder) -> None:

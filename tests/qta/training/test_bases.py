@@ -1,0 +1,86 @@
+"""The bases that there are on the hub: with and without template, pad or end token, damaged, absent, too short."""
+
+from pathlib import Path
+
+import pytest
+
+from mtrb.errors import InputError
+from qta.encoder import Encoder
+from qta.rewriting import open_rewriter
+from qta.rewriting.generator import Decoding
+from qta.rewriting.local import CausalGenerator, accepted, fingerprint, load_model
+from qta.rewriting.prompt import Prompt
+from tests.aligning import trained
+from tests.tiny import TEMPLATE, make_llama
+
+REFUSING = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}" + TEMPLATE
+
+
+def test_a_base_without_an_end_token_is_refused(tmp_path: Path, encoder: Encoder) -> None:
+    with pytest.raises(InputError, match="has no end token"):
+        trained(make_llama(tmp_path / "m", end=None), tmp_path / "r", encoder)
+
+
+@pytest.mark.parametrize("template", [None, TEMPLATE, REFUSING])
+def test_a_base_without_pad_token_or_template_is_fine(template: str | None, tmp_path: Path, encoder: Encoder) -> None:
+    model = make_llama(tmp_path / "m", template=template, pad=None)
+    assert trained(model, tmp_path / "r", encoder, rounds=1).build.exists()
+
+
+def test_an_instruction_that_a_template_refuses_goes_with_the_request(tmp_path: Path) -> None:
+    _, tokenizer = load_model(make_llama(tmp_path / "m", template=REFUSING))
+    conversation = Prompt().messages("refund the order", [])
+    instruction, request = (message["content"] for message in conversation)
+    assert accepted(tokenizer, conversation) == [{"role": "user", "content": f"{instruction}\n\n{request}"}]
+    _, tokenizer = load_model(make_llama(tmp_path / "other"))
+    assert accepted(tokenizer, conversation) == conversation
+
+
+def test_the_fingerprint_is_that_of_the_weights_whatever_they_are_loaded_in(base: str) -> None:
+    model, _ = load_model(base)
+    found = fingerprint(model.float())
+    assert fingerprint(model.bfloat16()) == found
+    model.lm_head.weight.data[0] += 1
+    assert fingerprint(model) != found
+
+
+def test_a_base_in_a_folder_is_found_from_another_folder(
+    tmp_path: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_llama(tmp_path / "m")
+    monkeypatch.chdir(tmp_path)
+    outcome = trained("m", Path("r"), encoder, rounds=1)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert open_rewriter(tmp_path / outcome.build).steps(["refund the order"], [[]])
+
+
+def test_an_answer_ends_with_any_end_token_of_the_model(base: str) -> None:
+    generator = CausalGenerator(*load_model(base))
+    asked = [Prompt().messages("refund the order", [])]
+    [[whole]] = generator.generate(asked, Decoding(max_new_tokens=8))
+    first = whole.split()[0]
+    assert whole != first
+    ends = [generator.tokenizer.eos_token_id, generator.tokenizer.convert_tokens_to_ids(first)]
+    generator.model.generation_config.eos_token_id = ends
+    assert generator.generate(asked, Decoding(max_new_tokens=8)) == [[first]]
+
+
+def test_an_absent_base_is_refused(tmp_path: Path, encoder: Encoder) -> None:
+    with pytest.raises(InputError, match="cannot load the base model"):
+        trained(str(tmp_path / "nothing"), tmp_path / "r", encoder)
+
+
+def test_a_damaged_base_is_refused(tmp_path: Path, encoder: Encoder) -> None:
+    model = make_llama(tmp_path / "m")
+    (tmp_path / "m" / "model.safetensors").write_bytes(b"half of it")
+    with pytest.raises(InputError, match="cannot load the base model"):
+        trained(model, tmp_path / "r", encoder)
+
+
+def test_prompts_that_fill_the_model_are_refused(tmp_path: Path, encoder: Encoder) -> None:
+    model = make_llama(tmp_path / "m")
+    config = tmp_path / "m" / "config.json"
+    config.write_text(config.read_text().replace('"max_position_embeddings": 512', '"max_position_embeddings": 40'))
+    with pytest.raises(InputError, match="fill"):
+        trained(model, tmp_path / "r", encoder)

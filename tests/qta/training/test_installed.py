@@ -1,0 +1,67 @@
+"""A folder of rewriters: which of them is served, and that only one that fits is."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from mtrb.errors import ArtefactError
+from qta.encoder import Encoder
+from qta.rewriting import RewriterChoice, open_rewriter
+from qta.rewriting.manifest import current_build, install, new_build, restore
+from qta.training.run import Outcome
+
+
+def test_an_adapter_of_another_base_is_refused(outcome: Outcome, tmp_path: Path) -> None:
+    build = tmp_path / "build"
+    shutil.copytree(outcome.build, build)
+    manifest = json.loads((build / "rewriter.json").read_text())
+    (build / "rewriter.json").write_text(json.dumps({**manifest, "fingerprint": "0" * 16}))
+    with pytest.raises(ArtefactError, match=r"fingerprint 0{16}, but the base there has"):
+        open_rewriter(build)
+    (build / "rewriter.json").write_text(json.dumps({**manifest, "prompt_digest": "f" * 16}))
+    with pytest.raises(ArtefactError, match=r"trained with the prompt f{16}, this version has"):
+        open_rewriter(build)
+    (build / "rewriter.json").write_text(json.dumps(manifest))
+    (build / "adapter" / "adapter_model.safetensors").write_bytes(b"x")
+    with pytest.raises(ArtefactError, match="altered"):
+        open_rewriter(build)
+
+
+def test_the_one_before_can_be_restored(tmp_path: Path) -> None:
+    with pytest.raises(ArtefactError, match="no rewriter"):
+        current_build(tmp_path)
+    first, second = new_build(tmp_path), new_build(tmp_path)
+    install(first)
+    with pytest.raises(ArtefactError, match="no rewriter before the current one"):
+        restore(tmp_path)
+    install(second)
+    assert current_build(tmp_path) == second
+    assert restore(tmp_path) == first == current_build(tmp_path)
+    assert restore(tmp_path) == second == current_build(tmp_path)
+    first.rmdir()
+    with pytest.raises(ArtefactError, match=f"the rewriter {first.name} is not there any more"):
+        restore(tmp_path)
+    assert current_build(tmp_path) == second
+    second.rmdir()
+    with pytest.raises(ArtefactError, match=f"the rewriter {second.name} is not there any more"):
+        current_build(tmp_path)
+
+
+def test_where_the_gate_kept_a_rewriter_out_the_refusal_says_so(outcome: Outcome, tmp_path: Path) -> None:
+    build = shutil.copytree(outcome.build, tmp_path / "r" / "build")
+    with pytest.raises(ArtefactError, match=f"no rewriter that the gate let in; {build}/rewriter.json says"):
+        open_rewriter(tmp_path / "r")
+    assert open_rewriter(build).prompt == open_rewriter(outcome.build).prompt
+
+
+def test_a_rewriter_of_another_retriever_is_refused_where_it_is_to_be_served(
+    outcome: Outcome, tmp_path: Path, encoder: Encoder
+) -> None:
+    assert RewriterChoice(str(outcome.build)).open()
+    build = shutil.copytree(outcome.build, tmp_path / "build")
+    manifest = json.loads((build / "rewriter.json").read_text())
+    (build / "rewriter.json").write_text(json.dumps({**manifest, "retriever": "other@0"}))
+    with pytest.raises(ArtefactError, match=f"aligned with the retriever other@0, but {encoder.identity} ranks here"):
+        RewriterChoice(str(build)).open()

@@ -150,13 +150,18 @@ class SharedCatalogue:
 
     @contextmanager
     def _writing(self) -> Iterator[Overlay]:
-        """Lend the tools as they are, to be changed; after a change that failed, all are read again."""
+        """Lend the tools as they are, to be changed; after a change that failed, all are read again.
+
+        What others wrote a moment before counts, however short ago the last look was: what they have changed must not
+        pass for unchanged.
+        """
         with self._lock:
-            now = self.now
+            if self.trouble is None:
+                self._look()
             if self.trouble is not None:
                 raise UnavailableError(self.trouble)
             try:
-                yield now
+                yield self._overlay
             except UnavailableError as error:
                 self._note_trouble(error)
                 raise

@@ -95,9 +95,9 @@ def caller() -> Caller:
     return found
 
 
-def register_auth(app: Flask, settings: Settings) -> None:
+def register_auth(app: Flask, settings: Settings, keys: KeyStore) -> None:
     """Let a request through to its route only if its caller has the scope that the route needs."""
-    app.extensions["keys"] = KeyStore(settings.index)
+    app.extensions["keys"] = keys
     app.extensions["allow_open"] = settings.allow_open
 
     @app.before_request

@@ -90,6 +90,36 @@ def test_without_keys_only_this_machine_is_let_in(folder: Path, encoder: Encoder
     assert behind.post("/retrieve", json=ASK).status_code == 401, "once there is a key, it is asked for"
 
 
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost:8000", 200),
+        ("LOCALHOST", 200),
+        ("tools.localhost:8000", 200),
+        ("127.0.0.1:8000", 200),
+        ("[::1]:8000", 200),
+        ("tools.example:8000", 401),
+        ("127.0.0.1.evil.example", 401),
+        ("localhost.evil.example", 401),
+        ("203.0.113.7", 401),
+        ("[::1", 401),
+    ],
+)
+def test_without_keys_a_web_page_cannot_let_its_name_point_here(
+    sample_engine: Engine, sample_folder: Path, host: str, status: int
+) -> None:
+    client = create_app(Settings(index=sample_folder), sample_engine).test_client()
+    assert client.post("/retrieve", json=ASK, headers={"Host": host}).status_code == status
+    assert client.get("/tools", headers={"Host": host}).status_code == status
+    assert client.get("/healthz", headers={"Host": host}).status_code == 200
+    assert ("index" in client.get("/readyz", headers={"Host": host}).get_json()) is (status == 200)
+
+
+@pytest.fixture(scope="module")
+def sample_engine(sample_folder: Path) -> Engine:
+    return Engine.open(sample_folder)
+
+
 def test_the_file_holds_no_key(folder: Path) -> None:
     key, token = KeyStore(folder).create("one", "retrieve", ["team-a"])
     assert len(token) >= 43 + len("qta_")

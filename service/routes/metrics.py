@@ -19,7 +19,7 @@ def counted() -> Response:
     :raise 403: the key has another scope, or does not see all tools, of which the metrics tell.
     """
     if caller().granted is not None:
-        raise Forbidden("the metrics tell of all namespaces, and the key sees only some; it takes one without --namespace")
+        raise Forbidden("the metrics tell of all namespaces; this takes a key that sees them all, without --namespace")
     from prometheus_client import CONTENT_TYPE_LATEST  # late, see service.metrics
 
     return Response(metrics().text(current_app.extensions["engine"]), content_type=CONTENT_TYPE_LATEST)

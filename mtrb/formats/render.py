@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+from mtrb.formats.schema import without_alternatives
 from mtrb.types import Tool
 
 OutputFormat = Literal[
@@ -28,7 +29,7 @@ class _Vendor(NamedTuple):
 
 
 def _chat(name: str, tool: Tool) -> dict[str, Any]:
-    function = {"name": name, "description": tool.description, "parameters": _schema(tool)}
+    function = {"name": name, "description": tool.description, "parameters": _plain_schema(tool)}
     return {"type": "function", "function": function}
 
 
@@ -37,13 +38,13 @@ def _responses(name: str, tool: Tool) -> dict[str, Any]:
         "type": "function",
         "name": name,
         "description": tool.description,
-        "parameters": _schema(tool),
+        "parameters": _plain_schema(tool),
         "strict": False,
     }
 
 
 def _anthropic(name: str, tool: Tool) -> dict[str, Any]:
-    return {"name": name, "description": tool.description, "input_schema": _schema(tool)}
+    return {"name": name, "description": tool.description, "input_schema": _plain_schema(tool)}
 
 
 def _reference(name: str, tool: Tool) -> dict[str, Any]:  # noqa: ARG001 (a reference is a name)
@@ -82,9 +83,9 @@ def render(
     names: dict[str, str] = {}
     written = []
     for tool in tools:
-        name = vendor_name(tool, format)
-        if name in names:  # two tools of one allowed name
-            name = _slug(tool, vendor)
+        name, attempt = vendor_name(tool, format), 0
+        while name in names:  # two tools of one allowed name, or one that is called as another is mapped
+            name, attempt = _slug(tool, vendor, attempt), attempt + 1
         names[name] = tool.tool_id
         written.append(vendor.write(name, tool))
     return written, names
@@ -108,9 +109,9 @@ def vendor_name(tool: Tool, format: OutputFormat) -> str:
     return tool.name if valid else _slug(tool, vendor)
 
 
-def _slug(tool: Tool, vendor: _Vendor) -> str:
+def _slug(tool: Tool, vendor: _Vendor, attempt: int = 0) -> str:
     words = re.sub(f"[^{vendor.allowed}]+", "_", tool.name).strip("_")
-    digest = hashlib.sha256(tool.tool_id.encode()).hexdigest()[:_HASH]
+    digest = hashlib.sha256((tool.tool_id + "#" * attempt).encode()).hexdigest()[:_HASH]
     return f"{words[: vendor.longest - _HASH - 1]}_{digest}".lstrip("_")
 
 
@@ -124,5 +125,10 @@ def _native(tool: Tool, detail: Detail) -> dict[str, Any]:
 
 
 def _schema(tool: Tool) -> dict[str, Any]:
-    """Return the parameters as every vendor takes them: an object with properties."""
-    return {"type": "object", "properties": {}, **tool.parameters}
+    """Return the parameters as every vendor takes them: an object with properties, and nothing else than an object."""
+    return {"type": "object", "properties": {}} | dict(tool.parameters) | {"type": "object"}
+
+
+def _plain_schema(tool: Tool) -> dict[str, Any]:
+    """Return the parameters as OpenAI and Anthropic take them, who refuse alternatives at the top of a schema."""
+    return without_alternatives(_schema(tool))

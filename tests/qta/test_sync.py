@@ -235,6 +235,19 @@ def test_a_list_that_is_empty_removes_nothing_unless_that_is_meant(
     assert ids(folder, encoder, "the-zoo/") == {}
 
 
+def test_a_server_that_goes_away_in_the_middle_of_its_list_removes_nothing(
+    tools: Path, folder: Path, encoder: Encoder, cli: Callable[..., Finished]
+) -> None:
+    cli("sync", stdio(tools), "--index", folder)
+    before = ids(folder, encoder, "the-zoo/")
+    save(tools, tool("feed", "Delete all animals."), CLOSE, COUNT)
+    done = cli("sync", stdio(tools, "half"), "--index", folder)
+    assert (done.status, done.out) == (2, "")
+    assert "no MCP server answers there" in done.err
+    assert ids(folder, encoder, "the-zoo/") == before
+    assert len(before) == 3
+
+
 def test_an_invalid_tool_is_named_and_left_out_when_asked(
     tools: Path, folder: Path, encoder: Encoder, cli: Callable[..., Finished]
 ) -> None:

@@ -85,6 +85,13 @@ def test_a_chunked_body_is_read(server: Server) -> None:
     assert send(server, head + b"Connection: close\r\n\r\n" + chunks).startswith(b"HTTP/1.1 200")
 
 
+def test_a_refused_head_has_no_body_that_the_next_answer_would_begin_with(server: Server) -> None:
+    refused = b"HEAD /healthz HTTP/1.1\r\nHost: localhost\r\nX-Request-Timeout: soon\r\n\r\n"
+    head, _, rest = send(server, refused + REQUEST + BODY).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400")
+    assert rest.startswith(b"HTTP/1.1 200")
+
+
 def test_several_requests_over_one_connection(server: Server) -> None:
     assert send(server, (REQUEST + BODY) * 3).count(b"HTTP/1.1 200 OK") == 3
 

@@ -27,7 +27,7 @@ from qta.index import MANIFEST, Advance, ToolIndex
 from qta.lexical import LexicalIndex, lexical_text
 from qta.live import MERGE_AT, Written
 from qta.location import Location
-from qta.milvus import MOST_HITS, MilvusStore, create, exists, now_us
+from qta.milvus import LONGEST_WRITE, MOST_HITS, MilvusStore, create, exists, now_us
 from qta.overlay import Overlay, OverlayDense
 from qta.store import Columns
 
@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 LOOK_EVERY = 0.5
 """Seconds after which a process looks for what others have changed, when it is asked something."""
 
-_LOOK_BACK = 5_000_000  # microseconds that the clocks of two writers may differ
+_LOOK_BACK = 5_000_000 + int(1e6 * LONGEST_WRITE)  # microseconds: two clocks may differ, and a write takes its time
 _PATIENCE = 1.0  # seconds until a Milvus that did not answer is asked again
 _BATCH = 500  # tools of one change
 _FEW = 4000  # tools that a filter leaves, which are sooner all looked at than searched

@@ -1,7 +1,8 @@
 """Write tools as their callers want them: OpenAI (Chat and Responses), Anthropic, MCP, or our own records.
 
 Vendors allow fewer names than catalogues hold. A name that a vendor allows stays as it is; any other becomes a slug and
-a hash of the tool's id, the same every time, and `names` says which tool it stands for.
+a hash of the tool's id, the same every time, and `names` says which tool it stands for. So it is with the names of
+parameters that Anthropic does not allow, see `renamed_parameters`.
 """
 
 import hashlib
@@ -18,6 +19,7 @@ OutputFormat = Literal[
 Detail = Literal["name", "description", "full"]
 
 _HASH = 8
+_PARAMETER = re.compile(r"[a-zA-Z0-9_.-]{1,64}")  # what Anthropic allows a parameter to be called
 
 
 class _Vendor(NamedTuple):
@@ -44,7 +46,12 @@ def _responses(name: str, tool: Tool) -> dict[str, Any]:
 
 
 def _anthropic(name: str, tool: Tool) -> dict[str, Any]:
-    return {"name": name, "description": tool.description, "input_schema": _plain_schema(tool)}
+    schema = _plain_schema(tool)
+    if renamed_parameters(tool):
+        schema["properties"] = {_parameter(own): child for own, child in schema["properties"].items()}
+        if "required" in schema:
+            schema["required"] = [_parameter(own) for own in schema["required"]]
+    return {"name": name, "description": tool.description, "input_schema": schema}
 
 
 def _reference(name: str, tool: Tool) -> dict[str, Any]:  # noqa: ARG001 (a reference is a name)
@@ -91,6 +98,16 @@ def render(
     return written, names
 
 
+def renamed_parameters(tool: Tool) -> dict[str, str]:
+    """Return the names that stand for a tool's parameters in Anthropic's form, where it does not allow their own."""
+    own_names = _plain_schema(tool)["properties"]
+    return {name: own for own in own_names if (name := _parameter(own)) != own}
+
+
+def _parameter(own: str) -> str:
+    return own if _PARAMETER.fullmatch(own) else _hashed(own, own, "a-zA-Z0-9_.-", 64)
+
+
 def search_output(tools: Sequence[Mapping[str, Any]], call_id: str | None) -> dict[str, Any]:
     """Return the answer to OpenAI's `tool_search_call` with `execution: "client"`."""
     return {
@@ -110,9 +127,13 @@ def vendor_name(tool: Tool, format: OutputFormat) -> str:
 
 
 def _slug(tool: Tool, vendor: _Vendor, attempt: int = 0) -> str:
-    words = re.sub(f"[^{vendor.allowed}]+", "_", tool.name).strip("_")
-    digest = hashlib.sha256((tool.tool_id + "#" * attempt).encode()).hexdigest()[:_HASH]
-    return f"{words[: vendor.longest - _HASH - 1]}_{digest}".lstrip("_")
+    return _hashed(tool.name, tool.tool_id + "#" * attempt, vendor.allowed, vendor.longest)
+
+
+def _hashed(name: str, identity: str, allowed: str, longest: int) -> str:
+    words = re.sub(f"[^{allowed}]+", "_", name).strip("_")
+    digest = hashlib.sha256(identity.encode()).hexdigest()[:_HASH]
+    return f"{words[: longest - _HASH - 1]}_{digest}".lstrip("_")
 
 
 def _native(tool: Tool, detail: Detail) -> dict[str, Any]:

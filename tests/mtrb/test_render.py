@@ -13,7 +13,7 @@ from openai.types.responses import FunctionToolParam, ResponseToolSearchOutputIt
 from pydantic import TypeAdapter
 
 from mtrb.formats import read_tools
-from mtrb.formats.render import render, search_output, vendor_name
+from mtrb.formats.render import render, renamed_parameters, search_output, vendor_name
 from mtrb.types import Tool
 
 SHAPES: dict[Any, Any] = {
@@ -147,3 +147,16 @@ def test_endless_and_countless_alternatives_take_no_time() -> None:
     many = [{"properties": {"n": {"const": n}}} for n in range(20_000)]
     schema = schemas({"anyOf": [*many, *[{"$ref": "#/$defs/all"}] * 1000], "$defs": {"all": {"anyOf": [{"$ref": "#/$defs/all"}] * 1000}}})
     assert schema["anthropic"]["properties"] == {"n": {}}
+
+
+@given(st.lists(st.text(max_size=100), max_size=8, unique=True))
+def test_any_parameter_gets_a_name_that_anthropic_allows_and_that_leads_back(owns: list[str]) -> None:
+    parameters = {"type": "object", "properties": {own: {"description": own} for own in owns}, "required": owns}
+    tool = Tool("s/x", "x", "", parameters)
+    schema = render([tool], "anthropic")[0][0]["input_schema"]
+    allowed = set(string.ascii_letters + string.digits + "_.-")
+    assert all(set(name) <= allowed and 0 < len(name) <= 64 for name in schema["properties"])
+    renamed = renamed_parameters(tool)
+    assert [renamed.get(name, name) for name in schema["properties"]] == owns
+    assert [renamed.get(name, name) for name in schema["required"]] == owns
+    assert render([tool], "mcp")[0][0]["inputSchema"] == parameters

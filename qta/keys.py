@@ -50,10 +50,6 @@ class Key(BaseModel):
     created: str
     revoked: str | None = None
 
-    def may(self, scope: Scope) -> bool:
-        """Tell whether the key has a scope, or one above it."""
-        return SCOPES.index(self.scope) >= SCOPES.index(scope)
-
     @property
     def granted(self) -> frozenset[str] | None:
         """Return the namespaces that the key sees; None for all."""

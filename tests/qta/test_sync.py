@@ -207,6 +207,7 @@ def test_what_is_no_source_is_refused_and_changes_nothing(
             (["stdio:/no/such/program"], "no MCP server answers there: [Errno 2]"),
             (["stdio:false"], "no MCP server answers there: Connection closed"),
             (["stdio:"], "stdio: names no command"),
+            (["stdio:sh 'x"], "no command: No closing quotation"),
             (["--timeout", "0.5", "--", "sleep", "20"], "sleep 20: no MCP server answers there"),
             (["nothing.yaml"], "nothing.yaml: no such file; expected an http(s) address"),
             ([tools], "no OpenAPI document"),

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from mtrb.formats.render import Detail, OutputFormat, render, renamed_parameters, search_output
+from mtrb.formats.render import Detail, OutputFormat, renamed_parameters, render, search_output
 from mtrb.types import ScoredTool, Tool
 from qta.budget import Budget
 from qta.selection import ALL, Filter

@@ -1,8 +1,8 @@
 """A catalogue whose tools and vectors live in a Milvus collection, shared by any number of processes and machines.
 
 A row a tool: its record, its vector, and the revision of its last change. A removed tool keeps its row, marked, so that
-other processes learn of it. Revisions are the writers' clocks in microseconds, when they send it; a reader looks back each
-time as far as clocks may differ and a write may take.
+other processes learn of it. Revisions are the writers' clocks in microseconds, when they send it; a reader looks back
+each time as far as clocks may differ and a write may take.
 
 With Milvus Lite (`milvus-lite`; a path that ends in .db for a URI) one process has the file, until it ends.
 """

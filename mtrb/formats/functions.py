@@ -154,8 +154,8 @@ def sniff_record(record: object) -> str | None:
 def records_of(document: Any, where: str, source: str) -> Iterator[Record]:
     """Yield the tool records of a document: a list, an object with `tools`, or a map of servers.
 
-    An OpenAI namespace and an MCP server of a map become the source of the tools they hold. An MCP answer that is one of
-    several pages says so behind its tools.
+    An OpenAI namespace and an MCP server of a map become the source of the tools they hold. An MCP answer that is one
+    of several pages says so behind its tools.
 
     Raises:
         ValueError: the document has no list of tools where one is expected.

@@ -13,7 +13,7 @@ from openai.types.responses import FunctionToolParam, ResponseToolSearchOutputIt
 from pydantic import TypeAdapter
 
 from mtrb.formats import read_tools
-from mtrb.formats.render import render, renamed_parameters, search_output, vendor_name
+from mtrb.formats.render import renamed_parameters, render, search_output, vendor_name
 from mtrb.types import Tool
 
 SHAPES: dict[Any, Any] = {
@@ -121,7 +121,12 @@ KINDS = {
         {"$ref": "#/$defs/call"},
     ],
     "not": {"required": ["id", "to"]},
-    "$defs": {"call": {"properties": {"kind": {"const": "call"}, "number": {"type": "string"}}, "anyOf": [{"$ref": "#/$defs/call"}, True]}},
+    "$defs": {
+        "call": {
+            "properties": {"kind": {"const": "call"}, "number": {"type": "string"}},
+            "anyOf": [{"$ref": "#/$defs/call"}, True],
+        }
+    },
 }
 
 
@@ -145,7 +150,12 @@ def test_alternatives_at_the_top_which_openai_and_anthropic_refuse_become_proper
 
 def test_endless_and_countless_alternatives_take_no_time() -> None:
     many = [{"properties": {"n": {"const": n}}} for n in range(20_000)]
-    schema = schemas({"anyOf": [*many, *[{"$ref": "#/$defs/all"}] * 1000], "$defs": {"all": {"anyOf": [{"$ref": "#/$defs/all"}] * 1000}}})
+    schema = schemas(
+        {
+            "anyOf": [*many, *[{"$ref": "#/$defs/all"}] * 1000],
+            "$defs": {"all": {"anyOf": [{"$ref": "#/$defs/all"}] * 1000}},
+        }
+    )
     assert schema["anthropic"]["properties"] == {"n": {}}
 
 

@@ -177,9 +177,7 @@ def test_two_readers_see_each_others_changes_within_a_second(backend: Backend, e
         assert search(reader, encoder, "paint a fence")[0] == "shop/track_parcel"
 
 
-def test_a_write_goes_by_what_others_wrote_a_moment_before(
-    backend: Backend, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_write_goes_by_what_others_wrote_a_moment_before(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shared, "LOOK_EVERY", 60.0)
     one, other = backend.open(), backend.open()
     changed = tool("track_parcel", "Paint the fence green.")

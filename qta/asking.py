@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from mtrb.formats.render import Detail, OutputFormat, render, search_output
+from mtrb.formats.render import Detail, OutputFormat, renamed_parameters, render, search_output
 from mtrb.types import ScoredTool, Tool
 from qta.budget import Budget
 from qta.selection import ALL, Filter
@@ -105,7 +105,12 @@ class Answer:
             return {"tools": [{**tool, **at} for tool, at in zip(written, places, strict=True)], **self.around()}
         mapped = any(name != tool.name for name, tool in zip(names, self.tools, strict=True))
         ranking = [{"tool_id": tool.tool_id, **at} for tool, at in zip(self.tools, places, strict=True)]
-        return {"tools": written, "ranking": ranking, **({"names": names} if mapped else {}), **self.around()}
+        behind: dict[str, Any] = {"names": names} if mapped else {}
+        if self.form.format == "anthropic":
+            renamed = zip(names, map(renamed_parameters, self.tools), strict=True)
+            parameters = {name: own for name, own in renamed if own}
+            behind |= {"parameters": parameters} if parameters else {}
+        return {"tools": written, "ranking": ranking, **behind, **self.around()}
 
     def record(self, rank: int) -> dict[str, Any]:
         """Return the tool at a rank with its definition, its score, and why it is there where that was asked."""

@@ -82,6 +82,7 @@ class ChangeLog:
         self._local = threading.local()
         with self._connection() as connection:
             connection.executescript(_SCHEMA)
+        self._inode = self._found()
         # The number that SQLite gives goes by connection, and does not count what that connection writes itself.
         self._watch_lock = threading.Lock()
         with _said(self._path):
@@ -109,9 +110,16 @@ class ChangeLog:
                 [(tool_id, revision, record, vector) for tool_id, record, vector in rows],
             )
             connection.execute("COMMIT")
-        if not self._path.exists():  # SQLite writes on to a file that was deleted, and nobody would find it again
+        if self._found() != self._inode:  # SQLite writes on to a file that was deleted, and nobody would find it again
             raise StorageError(f"{self._path}: was deleted while it was in use; the change is lost, restore the folder")
         return revision
+
+    def _found(self) -> int | None:
+        """Return which file is in the log's place, None where there is none."""
+        try:
+            return self._path.stat().st_ino
+        except FileNotFoundError:
+            return None
 
     @property
     def revision(self) -> int:

@@ -47,8 +47,12 @@ class Choice:
         if self.asked.k == "auto":
             return self._enough()
         ranking = self.rank(self.asked.k)
-        missing = self._missing(ranking)
-        return self._fitting(Chosen([*ranking[: max(0, self.asked.k - len(missing))], *missing]))
+        if not self.pinned:
+            return self._fitting(Chosen(ranking))
+        others = [scored.tool_id for scored in ranking if scored.tool_id not in self.pinned]
+        kept = {*self.pinned, *others[: max(0, self.asked.k - len(self.pinned))]}
+        first = [scored for scored in ranking if scored.tool_id in kept]
+        return self._fitting(Chosen([*first, *self._missing(ranking)]))
 
     def _enough(self) -> Chosen:
         ranking = self.rank(DEPTH)

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from mtrb.errors import ArtefactError
 from mtrb.identifiers import split_identifier
@@ -66,15 +68,19 @@ class Providers:
             provider = Provider(position, _strength(tool), tool.source, tool.tags)
             self._by_thing.setdefault(thing, []).append(provider)
 
-    def needs(self, tool: Tool, more: "Providers | None" = None) -> list[list[Provider]]:
+    def needs(
+        self, tool: Tool, more: "Providers | None" = None, allowed: NDArray[np.bool_] | None = None
+    ) -> list[list[Provider]]:
         """Return for each thing whose id a tool needs who may provide it, also of others, the best by name first.
 
         One of the tool's own source (and, where tools are tagged, of one of its tags) is preferred; other sources
-        count where its own has none.
+        count where its own has none. What is not allowed is as if it were not there.
         """
         things = sorted(set(_needed_things(tool)) - set(provided_things(tool)))
         known = [self, *([more] if more else [])]
         found = ([one for providers in known for one in providers._by_thing.get(thing, ())] for thing in things)
+        if allowed is not None:
+            found = ([one for one in providers if allowed[one.position]] for providers in found)
         return [group for providers in found if (group := _nearest(tool, providers))]
 
     def save(self, folder: Path) -> None:

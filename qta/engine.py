@@ -65,8 +65,12 @@ class _View:
 
     def why(self, tool_id: str, trace: Trace, asked: Request) -> dict[str, Any]:
         """Return what put a tool into the answer."""
-        position, prior = self.now.position(tool_id), self.retriever(asked.granted).stages.prior
-        return why(self.now, tool_id, trace, asked, 0.0 if position is None else prior.get(position, 0.0))
+        position = self.now.position(tool_id)
+        if position is None:
+            return {}
+        prior = self.retriever(asked.granted).stages.prior.get(position, 0.0)
+        passed = bool(self.selector.allowed(asked.wanted, asked.granted)[position])
+        return why(self.now, position, trace, asked, prior, passed)
 
     def is_whole(self, tools: Sequence[Tool], allowed: Mask) -> bool:
         """Tell whether the tools are all that are allowed."""

@@ -145,7 +145,7 @@ class HybridRetriever:
         self._give_places(ranking, reading, trace)
         if self.stages.completion:
             needing = ranking.first(self.stages.completion.first)
-            needs = [(int(at), group) for at in needing for group in self._brought(int(at))]
+            needs = [(int(at), group) for at in needing for group in self._brought(int(at), allowed)]
             providers = np.array([one.position for _, group in needs for one in group], np.int64)
             ranking.add(providers)
             ranking.scores = _completed(ranking.scores, needs, self.stages.completion, trace)
@@ -159,15 +159,19 @@ class HybridRetriever:
         """Return the tools of each name in a text, of the allowed ones."""
         return self.index.finder.find(text, allowed)
 
-    def _brought(self, position: int) -> list[list[Provider]]:
+    def _brought(self, position: int, allowed: Allowed | None) -> list[list[Provider]]:
         """Return what a tool brings along: for each of its needs one of several providers, and each of its partners."""
         partners = self.stages.partners.get(position, ())
-        return self._needs(position) + [[Provider(other, strength=0)] for other in partners]
+        return self._needs(position, allowed) + [[Provider(other, strength=0)] for other in partners]
 
-    def _needs(self, position: int) -> list[list[Provider]]:
+    def _needs(self, position: int, allowed: Allowed | None) -> list[list[Provider]]:
         if position not in self._known_needs:
             self._known_needs[position] = self.index.providers.needs(self.index.tools[position])
-        return self._known_needs[position]
+        known = self._known_needs[position]
+        if allowed is None or all(allowed[one.position] for group in known for one in group):
+            return known
+        # One that is not allowed must not keep another from being found: it may be somebody else's.
+        return self.index.providers.needs(self.index.tools[position], allowed=allowed)
 
     def _fused(self, vector: Scores, lexical: Scores, positions: Positions) -> Scores:
         return self.index.dense.cosines(vector, positions) + np.float32(self.stages.weight) * lexical[positions]

@@ -6,6 +6,7 @@ no slow hash. The file is replaced whole and looked at before every request, so 
 
 import hashlib
 import hmac
+import mmap
 import re
 import secrets
 import threading
@@ -49,10 +50,6 @@ class Key(BaseModel):
     created: str
     revoked: str | None = None
 
-    def may(self, scope: Scope) -> bool:
-        """Tell whether the key has a scope, or one above it."""
-        return SCOPES.index(self.scope) >= SCOPES.index(scope)
-
     @property
     def granted(self) -> frozenset[str] | None:
         """Return the namespaces that the key sees; None for all."""
@@ -68,12 +65,15 @@ class KeyStore:
     """Create, revoke and find the keys of an index folder; safe to share between threads and processes."""
 
     def __init__(self, folder: Path) -> None:
-        """Take an index folder; it need not have any key."""
+        """Take an index folder; it need not have any key.
+
+        Processes that are forked from this one share what any of them has seen: that there are keys.
+        """
         self._path = folder / FILE
         self._lock = threading.Lock()
         self._stamp: object = None
         self._keys: tuple[Key, ...] = ()
-        self._seen = False
+        self._seen = mmap.mmap(-1, 1)
 
     def known(self) -> Sequence[Key]:
         """Return all keys, the revoked ones too, in the order in which they were created.
@@ -84,7 +84,7 @@ class KeyStore:
         with self._lock:
             stamp = self._find()
             if stamp != self._stamp:
-                self._keys, self._stamp, self._seen = self._read() if stamp else (), stamp, True
+                self._keys, self._stamp = self._read() if stamp else (), stamp
             return self._keys
 
     def find(self, token: str) -> Key | None:
@@ -149,11 +149,12 @@ class KeyStore:
         try:
             found = self._path.stat()
         except FileNotFoundError:
-            if self._seen:
+            if self._seen[0]:
                 raise ArtefactError(f"{self._path}: the keys were there and are gone; restore the file") from None
             return None
         except OSError as error:
             raise ArtefactError(f"{self._path}: the keys cannot be read: {error.strerror}") from None
+        self._seen[0] = 1
         return found.st_mtime_ns, found.st_ino, found.st_size
 
     def _read(self) -> tuple[Key, ...]:

@@ -58,7 +58,6 @@ class LiveCatalogue:
         self._encoder = encoder
         self._merge_at = merge_at
         self._lock = threading.RLock()
-        read_manifest(folder)  # so that no log is begun in a folder that holds no index
         self._log = ChangeLog(folder)
         self._changes: dict[str, Change] = {}
         self._merging: threading.Thread | None = None
@@ -89,7 +88,7 @@ class LiveCatalogue:
             ArtefactError: the change cannot be written; nothing has changed.
         """
         Toolset(tools)  # which refuses two of one id
-        now = self.now
+        now = self._latest()
         places = [now.position(tool.tool_id) for tool in tools]
         before = [None if at is None else now.tools[at] for at in places]
         new = [(tool, old) for tool, old in zip(tools, before, strict=True) if tool != old]
@@ -106,7 +105,7 @@ class LiveCatalogue:
         Raises:
             ArtefactError: the change cannot be written; nothing has changed.
         """
-        now = self.now
+        now = self._latest()
         known = [tool_id for tool_id in dict.fromkeys(tool_ids) if now.position(tool_id) is not None]
         if known:
             self._log.remove(known)
@@ -153,6 +152,11 @@ class LiveCatalogue:
             return self._log.stamp(), self._manifest.stat().st_mtime_ns
         except FileNotFoundError:
             return self._log.stamp(), 0
+
+    def _latest(self) -> Overlay:
+        """Return the tools as they are, for a write: what others changed a moment ago must not pass for unchanged."""
+        self._look()
+        return self._overlay
 
     def _look(self) -> None:
         """Read what has changed; where that fails, keep what there is."""

@@ -1,8 +1,8 @@
 """A catalogue whose tools and vectors live in a Milvus collection, shared by any number of processes and machines.
 
 A row a tool: its record, its vector, and the revision of its last change. A removed tool keeps its row, marked, so that
-other processes learn of it. Revisions are the writers' clocks in microseconds; a reader looks a few seconds back each
-time, so clocks may differ by that much.
+other processes learn of it. Revisions are the writers' clocks in microseconds, when they send it; a reader looks back
+each time as far as clocks may differ and a write may take.
 
 With Milvus Lite (`milvus-lite`; a path that ends in .db for a URI) one process has the file, until it ends.
 """
@@ -30,9 +30,11 @@ Vector = NDArray[np.float32]
 
 FORMAT = 1
 MOST_HITS = 16_384  # what Milvus answers at most
+LONGEST_WRITE = 30.0  # seconds after which it has failed
 
 _ABOUT = " about"  # the key of the row that says what made the collection; an id holds no blank
 _BATCH = 500  # rows of one message, which must stay below 64 MB
+_PAGE = 5_000  # rows of one message that have neither record nor vector
 _MOST_BYTES = 65_535  # of a text in Milvus
 _KEY_BYTES = 4096
 _DAY = 24 * 3600 * 1_000_000
@@ -92,24 +94,21 @@ class MilvusStore:
 
     def put(self, tools: Sequence[Tool], vectors: Vector) -> list[Change]:
         """Add or replace tools; return the changes, once Milvus has acknowledged them."""
-        revision = now_us()
-        rows = [_row(tool, vector, revision) for tool, vector in zip(tools, vectors, strict=True)]
-        self._upsert(rows)
+        revisions = self._upsert([_row(tool, vector) for tool, vector in zip(tools, vectors, strict=True)])
         return [
             Change(tool.tool_id, revision, tool, np.asarray(vector, np.float16))
-            for tool, vector in zip(tools, vectors, strict=True)
+            for tool, vector, revision in zip(tools, vectors, revisions, strict=True)
         ]
 
     def remove(self, tools: Sequence[Tool], vectors: Vector) -> list[Change]:
         """Mark tools as removed; return the changes, once Milvus has acknowledged them."""
-        revision = now_us()
-        rows = [_row(tool, vector, revision, alive=False) for tool, vector in zip(tools, vectors, strict=True)]
-        self._upsert(rows)
-        return [Change(tool.tool_id, revision, None, None) for tool in tools]
+        rows = [_row(tool, vector, alive=False) for tool, vector in zip(tools, vectors, strict=True)]
+        revisions = self._upsert(rows)
+        return [Change(tool.tool_id, revision, None, None) for tool, revision in zip(tools, revisions, strict=True)]
 
     def revisions(self, since: int) -> dict[str, int]:
         """Return the revision of each tool that was changed since a time, by id."""
-        rows = self._rows(f"revision >= {since}", ["tool_id", "revision"], _WAIT_BRIEFLY)
+        rows = self._rows(f"revision >= {since}", ["tool_id", "revision"], _WAIT_BRIEFLY, _PAGE)
         return {row["tool_id"]: row["revision"] for row in rows}
 
     def changes(self, tool_ids: Sequence[str]) -> list[Change]:
@@ -152,15 +151,24 @@ class MilvusStore:
         """Let go of the connection; a file of Milvus Lite stays with this process until it ends."""
         self._client.close()
 
-    def _upsert(self, rows: list[dict[str, Any]]) -> None:
+    def _upsert(self, rows: list[dict[str, Any]]) -> list[int]:
+        """Write rows; return the revision of each: the moment when it is sent, since readers look back only so far."""
+        revisions: list[int] = []
         with self._said():
             for start in range(0, len(rows), _BATCH):
-                self._client.upsert(self._collection, rows[start : start + _BATCH], timeout=_WAIT)
+                batch, revision = rows[start : start + _BATCH], now_us()
+                self._client.upsert(
+                    self._collection, [{**row, "revision": revision} for row in batch], timeout=LONGEST_WRITE
+                )
+                revisions += [revision] * len(batch)
+        return revisions
 
-    def _rows(self, condition: str, columns: list[str], wait: float) -> Iterator[dict[str, Any]]:
+    def _rows(
+        self, condition: str, columns: list[str], wait: float, page_size: int = _BATCH
+    ) -> Iterator[dict[str, Any]]:
         with self._said():
             pages = self._client.query_iterator(
-                self._collection, filter=condition, output_fields=columns, batch_size=_BATCH, timeout=wait
+                self._collection, filter=condition, output_fields=columns, batch_size=page_size, timeout=wait
             )
             while page := pages.next():
                 yield from page
@@ -198,7 +206,7 @@ def create(location: Location, tools: Sequence[Tool], vectors: Vector, encoder: 
     if not len(tools):
         raise InputError("there is no tool to index")
     revision, collection = now_us(), location.collection
-    rows = [_row(tool, vector, revision) for tool, vector in zip(tools, vectors, strict=True)]
+    rows = [{**_row(tool, vector), "revision": revision} for tool, vector in zip(tools, vectors, strict=True)]
     client = _connect(location)
     about = {"tool_id": _ABOUT, "record": orjson.dumps(_about(encoder)).decode(), "alive": False, "revision": 0}
     try:
@@ -263,12 +271,12 @@ def _about(encoder: Encoder) -> dict[str, Any]:
     return {"format": FORMAT, "encoder": encoder.identity, "text": TEXT}
 
 
-def _row(tool: Tool, vector: Vector, revision: int, alive: bool = True) -> dict[str, Any]:
+def _row(tool: Tool, vector: Vector, alive: bool = True) -> dict[str, Any]:
     record = base64.b85encode(zlib.compress(orjson.dumps(tool.to_json()))).decode()
     for what, text, most in (("id", tool.tool_id, _KEY_BYTES), ("definition", record, _MOST_BYTES)):
         if (size := len(text.encode())) > most:
             raise InputError(f"{tool.tool_id[:100]}: the {what} has {size:,} bytes packed, Milvus takes {most:,}")
-    return {"tool_id": tool.tool_id, "record": record, "alive": alive, "revision": revision, "vector": vector}
+    return {"tool_id": tool.tool_id, "record": record, "alive": alive, "vector": vector}
 
 
 def _tool(record: str) -> Tool:

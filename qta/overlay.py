@@ -192,9 +192,9 @@ class OverlayProviders:
     base: Providers
     added: Providers
 
-    def needs(self, tool: Tool) -> list[list[Provider]]:
+    def needs(self, tool: Tool, *, allowed: NDArray[np.bool_] | None = None) -> list[list[Provider]]:
         """Return for each thing whose id a tool needs who may provide it."""
-        return self.base.needs(tool, self.added)
+        return self.base.needs(tool, self.added, allowed)
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ class Finder(Protocol):
 class Needing(Protocol):
     """Find who provides what a tool needs."""
 
-    def needs(self, tool: Tool) -> list[list[Provider]]:
+    def needs(self, tool: Tool, *, allowed: NDArray[np.bool_] | None = None) -> list[list[Provider]]:
         """Return for each thing whose id the tool needs who may provide it."""
         ...
 

@@ -36,11 +36,8 @@ def remark(reason: str, named: Sequence[str] = (), max_tokens: int = 0) -> dict[
     return {"reason": reason, "detail": _DETAILS[reason].format(named=", ".join(shown), max_tokens=max_tokens)}
 
 
-def why(now: Overlay, tool_id: str, trace: Trace, asked: Request, prior: float) -> dict[str, Any]:
-    """Return what put a tool into the answer, each with what it counted."""
-    position = now.position(tool_id)
-    if position is None:
-        return {}
+def why(now: Overlay, position: int, trace: Trace, asked: Request, prior: float, passed: bool) -> dict[str, Any]:
+    """Return what put a tool into the answer, each with what it counted; one of `always` need not pass the filter."""
     reasons: dict[str, Any] = {}
     if position in trace.cosines:
         reasons["meaning"] = round(trace.cosines[position], 4)
@@ -54,9 +51,9 @@ def why(now: Overlay, tool_id: str, trace: Trace, asked: Request, prior: float) 
         reasons["prior"] = round(prior, 4)
     if position in trace.provides:
         reasons["provides_for"] = now.ids[trace.provides[position]]
-    if tool_id in asked.always:
+    if now.ids[position] in asked.always:
         reasons["always"] = True
     filtered = [name for name, value in vars(asked.wanted).items() if value != getattr(ALL, name)]
-    if filtered:
+    if passed and filtered:
         reasons["filter"] = filtered
     return reasons

@@ -27,7 +27,7 @@ from qta.index import MANIFEST, Advance, ToolIndex
 from qta.lexical import LexicalIndex, lexical_text
 from qta.live import MERGE_AT, Written
 from qta.location import Location
-from qta.milvus import MOST_HITS, MilvusStore, create, exists, now_us
+from qta.milvus import LONGEST_WRITE, MOST_HITS, MilvusStore, create, exists, now_us
 from qta.overlay import Overlay, OverlayDense
 from qta.store import Columns
 
@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 LOOK_EVERY = 0.5
 """Seconds after which a process looks for what others have changed, when it is asked something."""
 
-_LOOK_BACK = 5_000_000  # microseconds that the clocks of two writers may differ
+_LOOK_BACK = 5_000_000 + int(1e6 * LONGEST_WRITE)  # microseconds: two clocks may differ, and a write takes its time
 _PATIENCE = 1.0  # seconds until a Milvus that did not answer is asked again
 _BATCH = 500  # tools of one change
 _FEW = 4000  # tools that a filter leaves, which are sooner all looked at than searched
@@ -150,13 +150,18 @@ class SharedCatalogue:
 
     @contextmanager
     def _writing(self) -> Iterator[Overlay]:
-        """Lend the tools as they are, to be changed; after a change that failed, all are read again."""
+        """Lend the tools as they are, to be changed; after a change that failed, all are read again.
+
+        What others wrote a moment before counts, however short ago the last look was: what they have changed must not
+        pass for unchanged.
+        """
         with self._lock:
-            now = self.now
+            if self.trouble is None:
+                self._look()
             if self.trouble is not None:
                 raise UnavailableError(self.trouble)
             try:
-                yield now
+                yield self._overlay
             except UnavailableError as error:
                 self._note_trouble(error)
                 raise

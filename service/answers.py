@@ -135,6 +135,8 @@ class RetrieveAnswer(Content):
     """With a vendor's form, ids and places in the same order."""
     names: dict[str, str] = {}
     """With a vendor's form, the ids behind the names, where the vendor does not allow a tool's own name."""
+    parameters: dict[str, dict[str, str]] = {}
+    """With Anthropic's form, by the tool's name: the parameters behind the names that stand for those not allowed."""
     query: str
     rewritten_query: str | None
     """The steps that the rewriter made of the request, where it did."""

@@ -4,8 +4,9 @@
     @scope("write")
     def put_tools() -> Response: ...
 
-As long as the index folder has no key, whoever reaches the service from this machine may do everything. What a caller
-may see is `caller().granted`; `service.respond.answer` hands it to the engine.
+As long as the index folder has no key, whoever reaches the service from this machine, by a name that can only mean this
+machine, may do everything; a web page, whose owner can let its name point here, may not. What a caller may see is
+`caller().granted`; `service.respond.answer` hands it to the engine.
 """
 
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Literal, TypeVar
+from urllib.parse import urlsplit
 
 from flask import Flask, current_app, g, request
 from werkzeug.datastructures import WWWAuthenticate
@@ -95,9 +97,9 @@ def caller() -> Caller:
     return found
 
 
-def register_auth(app: Flask, settings: Settings) -> None:
+def register_auth(app: Flask, settings: Settings, keys: KeyStore) -> None:
     """Let a request through to its route only if its caller has the scope that the route needs."""
-    app.extensions["keys"] = KeyStore(settings.index)
+    app.extensions["keys"] = keys
     app.extensions["allow_open"] = settings.allow_open
 
     @app.before_request
@@ -130,7 +132,8 @@ def identify(authorization: str | None) -> Caller:
     kind, _, token = (authorization or "").partition(" ")
     if kind.lower() != "bearer" or not token:
         raise Unauthorized(
-            "send a key as `Authorization: Bearer KEY`; `qta keys create NAME --index DIR` makes one",
+            "send a key as `Authorization: Bearer KEY`; `qta keys create NAME --index DIR` makes one (while there is "
+            "none, this machine is answered without, under the name localhost or 127.0.0.1)",
             www_authenticate=_CHALLENGE,
         )
     keys: KeyStore = current_app.extensions["keys"]
@@ -144,7 +147,8 @@ def identify(authorization: str | None) -> Caller:
 
 def _is_open() -> bool:
     keys: KeyStore = current_app.extensions["keys"]
-    return not keys.known() and (current_app.extensions["allow_open"] or _is_loopback(request.remote_addr or ""))
+    allowed: bool = current_app.extensions["allow_open"]
+    return not keys.known() and (allowed or (_is_loopback(request.remote_addr or "") and _means_this_machine()))
 
 
 def refuse_to_be_open(address: str, settings: Settings) -> None:
@@ -160,6 +164,16 @@ def refuse_to_be_open(address: str, settings: Settings) -> None:
             f"make one with `qta keys create NAME --index {settings.index}`, or, behind a gateway that lets in "
             "only who may, give --allow-open"
         )
+
+
+def _means_this_machine() -> bool:
+    """Tell whether a request names a host that can only be this machine; a program may name none, a browser does."""
+    host = request.environ.get("HTTP_HOST", "")
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return False
+    return not host or name == "localhost" or name.endswith(".localhost") or _is_loopback(name)
 
 
 def _is_loopback(address: str) -> bool:

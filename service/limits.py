@@ -117,7 +117,7 @@ class _RefusalTask(Task):  # type: ignore[misc]
         if retry_after is not None:
             self.response_headers.append(("Retry-After", str(retry_after)))
         self.content_length = len(content)
-        self.write(content)
+        self.write(b"" if self.request.command == "HEAD" else content)
         room: WaitingRoom = self.channel.server.task_dispatcher
         room.metrics.refused("refused", status.value)
         seconds = time.monotonic() - self.request.since

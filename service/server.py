@@ -26,6 +26,7 @@ from waitress.task import ErrorTask, Task
 from waitress.wasyncore import loop
 
 from mtrb.errors import InputError
+from qta.keys import KeyStore
 from service import create_app
 from service.config import Settings
 from service.limits import WaitingRoom, problem_details
@@ -190,6 +191,7 @@ class Application(BaseApplication):
         self.settings = settings
         self._listener = listener
         self._ready = ready
+        self._keys = KeyStore(settings.index)
         share_between_processes()
         super().__init__()
 
@@ -213,7 +215,7 @@ class Application(BaseApplication):
     def load(self) -> Flask:
         """Open the index in a worker."""
         log_to_stderr(self.settings)
-        app = create_app(self.settings)
+        app = create_app(self.settings, keys=self._keys)
         gc.collect()
         gc.freeze()  # so that no later collection walks through the index, which would hold up a request
         return app

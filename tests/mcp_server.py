@@ -3,8 +3,10 @@
 python tests/mcp_server.py TOOLS.json stdio
 python tests/mcp_server.py TOOLS.json PORT
 python tests/mcp_server.py TOOLS.json endless      over stdio, with a list that never ends
+python tests/mcp_server.py TOOLS.json half         over stdio, gone when it is asked for the second page
 """
 
+import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -27,6 +29,8 @@ bus = InMemorySubscriptionBus()
 async def list_tools(_context: Any, params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
     tools = TypeAdapter(list[types.Tool]).validate_json(FILE.read_bytes())
     start = int(params.cursor) if params and params.cursor else 0
+    if HOW == "half" and start:
+        os._exit(1)
     if HOW == "endless":
         return types.ListToolsResult(tools=tools[:PAGE], next_cursor="1")
     more = start + PAGE < len(tools)

@@ -154,15 +154,14 @@ def sniff_record(record: object) -> str | None:
 def records_of(document: Any, where: str, source: str) -> Iterator[Record]:
     """Yield the tool records of a document: a list, an object with `tools`, or a map of servers.
 
-    An OpenAI namespace and an MCP server of a map become the source of the tools they hold.
+    An OpenAI namespace and an MCP server of a map become the source of the tools they hold. An MCP answer that is one
+    of several pages says so behind its tools.
 
     Raises:
         ValueError: the document has no list of tools where one is expected.
     """
-    if isinstance(document, Mapping) and isinstance(document.get("result"), Mapping):
-        document = document["result"]  # the JSON-RPC envelope of an MCP answer
-    if isinstance(document, Mapping) and isinstance(document.get("mcpServers"), Mapping):
-        document = document["mcpServers"]
+    document = _unwrapped(document)
+    more = isinstance(document, Mapping) and isinstance(document.get("tools"), list) and document.get("nextCursor")
     if isinstance(document, Mapping):
         keys = ("tools", "functions")  # the latter in requests to OpenAI's older interface
         lists = [document[key] for key in keys if isinstance(document.get(key), list)]
@@ -185,6 +184,16 @@ def records_of(document: Any, where: str, source: str) -> Iterator[Record]:
         yield f"{where}, record 1", document, source
     else:
         raise ValueError("holds no tools: expected a list of tools, an object with 'tools', or a map of MCP servers")
+    if more:
+        reason = "the list goes on behind its 'nextCursor': ask for all its pages, or use `qta sync`"
+        yield f"{where}, end of the list", ValueError(reason), source
+
+
+def _unwrapped(document: Any) -> Any:
+    for envelope in ("result", "mcpServers"):  # of an MCP answer in JSON-RPC, and of a client's servers
+        if isinstance(document, Mapping) and isinstance(document.get(envelope), Mapping):
+            document = document[envelope]
+    return document
 
 
 def _holds_tools(value: object) -> bool:

@@ -1,7 +1,8 @@
 """Write tools as their callers want them: OpenAI (Chat and Responses), Anthropic, MCP, or our own records.
 
 Vendors allow fewer names than catalogues hold. A name that a vendor allows stays as it is; any other becomes a slug and
-a hash of the tool's id, the same every time, and `names` says which tool it stands for.
+a hash of the tool's id, the same every time, and `names` says which tool it stands for. So it is with the names of
+parameters that Anthropic does not allow, see `renamed_parameters`.
 """
 
 import hashlib
@@ -9,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+from mtrb.formats.schema import without_alternatives
 from mtrb.types import Tool
 
 OutputFormat = Literal[
@@ -17,6 +19,7 @@ OutputFormat = Literal[
 Detail = Literal["name", "description", "full"]
 
 _HASH = 8
+_PARAMETER = re.compile(r"[a-zA-Z0-9_.-]{1,64}")  # what Anthropic allows a parameter to be called
 
 
 class _Vendor(NamedTuple):
@@ -28,7 +31,7 @@ class _Vendor(NamedTuple):
 
 
 def _chat(name: str, tool: Tool) -> dict[str, Any]:
-    function = {"name": name, "description": tool.description, "parameters": _schema(tool)}
+    function = {"name": name, "description": tool.description, "parameters": _plain_schema(tool)}
     return {"type": "function", "function": function}
 
 
@@ -37,13 +40,18 @@ def _responses(name: str, tool: Tool) -> dict[str, Any]:
         "type": "function",
         "name": name,
         "description": tool.description,
-        "parameters": _schema(tool),
+        "parameters": _plain_schema(tool),
         "strict": False,
     }
 
 
 def _anthropic(name: str, tool: Tool) -> dict[str, Any]:
-    return {"name": name, "description": tool.description, "input_schema": _schema(tool)}
+    schema = _plain_schema(tool)
+    if renamed_parameters(tool):
+        schema["properties"] = {_parameter(own): child for own, child in schema["properties"].items()}
+        if "required" in schema:
+            schema["required"] = [_parameter(own) for own in schema["required"]]
+    return {"name": name, "description": tool.description, "input_schema": schema}
 
 
 def _reference(name: str, tool: Tool) -> dict[str, Any]:  # noqa: ARG001 (a reference is a name)
@@ -82,12 +90,22 @@ def render(
     names: dict[str, str] = {}
     written = []
     for tool in tools:
-        name = vendor_name(tool, format)
-        if name in names:  # two tools of one allowed name
-            name = _slug(tool, vendor)
+        name, attempt = vendor_name(tool, format), 0
+        while name in names:  # two tools of one allowed name, or one that is called as another is mapped
+            name, attempt = _slug(tool, vendor, attempt), attempt + 1
         names[name] = tool.tool_id
         written.append(vendor.write(name, tool))
     return written, names
+
+
+def renamed_parameters(tool: Tool) -> dict[str, str]:
+    """Return the names that stand for a tool's parameters in Anthropic's form, where it does not allow their own."""
+    own_names = _plain_schema(tool)["properties"]
+    return {name: own for own in own_names if (name := _parameter(own)) != own}
+
+
+def _parameter(own: str) -> str:
+    return own if _PARAMETER.fullmatch(own) else _hashed(own, own, "a-zA-Z0-9_.-", 64)
 
 
 def search_output(tools: Sequence[Mapping[str, Any]], call_id: str | None) -> dict[str, Any]:
@@ -108,10 +126,14 @@ def vendor_name(tool: Tool, format: OutputFormat) -> str:
     return tool.name if valid else _slug(tool, vendor)
 
 
-def _slug(tool: Tool, vendor: _Vendor) -> str:
-    words = re.sub(f"[^{vendor.allowed}]+", "_", tool.name).strip("_")
-    digest = hashlib.sha256(tool.tool_id.encode()).hexdigest()[:_HASH]
-    return f"{words[: vendor.longest - _HASH - 1]}_{digest}".lstrip("_")
+def _slug(tool: Tool, vendor: _Vendor, attempt: int = 0) -> str:
+    return _hashed(tool.name, tool.tool_id + "#" * attempt, vendor.allowed, vendor.longest)
+
+
+def _hashed(name: str, identity: str, allowed: str, longest: int) -> str:
+    words = re.sub(f"[^{allowed}]+", "_", name).strip("_")
+    digest = hashlib.sha256(identity.encode()).hexdigest()[:_HASH]
+    return f"{words[: longest - _HASH - 1]}_{digest}".lstrip("_")
 
 
 def _native(tool: Tool, detail: Detail) -> dict[str, Any]:
@@ -124,5 +146,10 @@ def _native(tool: Tool, detail: Detail) -> dict[str, Any]:
 
 
 def _schema(tool: Tool) -> dict[str, Any]:
-    """Return the parameters as every vendor takes them: an object with properties."""
-    return {"type": "object", "properties": {}, **tool.parameters}
+    """Return the parameters as every vendor takes them: an object with properties, and nothing else than an object."""
+    return {"type": "object", "properties": {}} | dict(tool.parameters) | {"type": "object"}
+
+
+def _plain_schema(tool: Tool) -> dict[str, Any]:
+    """Return the parameters as OpenAI and Anthropic take them, who refuse alternatives at the top of a schema."""
+    return without_alternatives(_schema(tool))

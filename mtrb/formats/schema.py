@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jsonschema_rs
@@ -190,3 +190,59 @@ def _copy(node: object, resolve: Callable[[object], object], levels: int, left: 
     if isinstance(node, list | tuple):
         return [_copy(value, resolve, levels, left) for value in node]
     return node
+
+
+_ALTERNATIVES = ("allOf", "anyOf", "oneOf")
+_NOT_AT_TOP = (*_ALTERNATIVES, "enum", "not")
+
+
+def without_alternatives(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return an object's schema without alternatives at its top: their properties become its own.
+
+    A property that alternatives describe differently may be as any of them says, and what only some of them require is
+    not required.
+    """
+    if not any(key in schema for key in _NOT_AT_TOP):
+        return schema
+    own, required = schema.get("properties", {}), list(schema.get("required", ()))
+    found: dict[str, list[Any]] = {}
+    for part, holds in _parts(schema):
+        properties, needed = part.get("properties"), part.get("required")
+        for name, child in properties.items() if isinstance(properties, Mapping) else ():
+            described = found.setdefault(name, [])
+            if len(described) <= _MAX_ENUM and child not in described:
+                described.append(child)
+        required += needed if holds and isinstance(needed, list) else ()
+    kept = {key: value for key, value in schema.items() if key not in _NOT_AT_TOP}
+    kept["properties"] = {**own, **{name: _any_of(described) for name, described in found.items() if name not in own}}
+    return kept | ({"required": list(dict.fromkeys(required))} if required else {})
+
+
+def _parts(schema: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], bool]]:
+    """Yield the schemas that one is combined of, each once, and whether each holds in any case."""
+    seen, waiting = {id(schema)}, [(schema, True)]
+    for node, holds in waiting:  # which grows meanwhile
+        for kind in _ALTERNATIVES:
+            entries = node.get(kind)
+            for entry in entries if isinstance(entries, list) else ():
+                part = _target(entry, schema)
+                if isinstance(part, Mapping) and id(part) not in seen:
+                    seen.add(id(part))
+                    waiting.append((part, holds and kind == "allOf"))
+                    yield waiting[-1]
+
+
+def _target(node: Any, schema: Any) -> Any:
+    """Return what a reference within a schema stands for; anything else as it is."""
+    reference = node.get("$ref") if isinstance(node, Mapping) else None
+    if not isinstance(reference, str) or not reference.startswith("#/"):
+        return node
+    for step in reference[2:].split("/"):
+        schema = schema.get(step.replace("~1", "/").replace("~0", "~")) if isinstance(schema, Mapping) else None
+    return schema
+
+
+def _any_of(described: list[Any]) -> Any:
+    if len(described) == 1:
+        return described[0]
+    return {"anyOf": described} if len(described) <= _MAX_ENUM else {}

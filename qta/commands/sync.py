@@ -89,7 +89,10 @@ def _open(
     command = source if len(source) > 1 else ()
     [only] = source if len(source) == 1 else [""]
     if only.startswith("stdio:"):
-        command = tuple(shlex.split(only.removeprefix("stdio:")))
+        try:
+            command = tuple(shlex.split(only.removeprefix("stdio:")))
+        except ValueError as error:
+            raise click.UsageError(f"{only}: no command: {error}") from None
         if not command:
             raise click.UsageError('stdio: names no command; expected stdio:"COMMAND ARGS"')
     if not command and not re.match("https?://", only):

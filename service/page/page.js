@@ -380,7 +380,7 @@ document.addEventListener("keydown", (event) => {
 
 async function about() {
   const ready = await call("readyz").catch(() => null);
-  $("index").textContent = ready ? plural(ready.index.tools, "tool") : "";
+  $("index").textContent = ready?.index ? plural(ready.index.tools, "tool") : ""; // told to who sees all tools
 }
 
 function withoutPlot() {

@@ -230,7 +230,7 @@ def _list_query() -> ListQuery:
 def _tools_of(asked: PutRequest) -> list[Tool]:
     """Return the tools of a request.
 
-    :raise 422: a record is invalid, or two share an id.
+    :raise 422: a record is invalid, two share an id, or namespaces among them hold too many.
     """
     tools: list[Tool] = []
     first: dict[str, int] = {}
@@ -245,6 +245,9 @@ def _tools_of(asked: PutRequest) -> list[Tool]:
             tools.append(tool)
     if wrong:
         raise UnprocessableRequest(wrong[:_SHOWN_ERRORS])
+    if len(tools) > MAX_TOOLS:
+        many = f"hold {len(tools):,} tools; at most {MAX_TOOLS:,} are taken at once"
+        raise UnprocessableRequest([InvalidField("tools", many)])
     return tools
 
 

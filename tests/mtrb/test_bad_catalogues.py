@@ -119,6 +119,9 @@ CASES: dict[str, tuple[str, object, list[str]]] = {
     "json lines key twice": ("t.jsonl", b'{"name": "a", "name": "b"}', ["line 1", "'name' stands twice"]),
     "yaml key twice": ("t.yaml", "openapi: 3.1.0\npaths:\n  /a: {}\n  /a: {}\n", ["t.yaml", "'/a' stands twice"]),
     "unknown dialect": ("t.json", [{"name": "f", "inputSchema": {"$schema": "https://example.com/s", "type": "object"}}], ["record 1", "'https://example.com/s'", "not known"]),
+    "one page of a list": ("t.json", {"tools": [{**GOOD, "inputSchema": {"type": "object"}}], "nextCursor": "2"}, ["end of the list", "'nextCursor'", "qta sync"]),
+    "an empty page of a list": ("t.json", {"result": {"tools": [], "nextCursor": "2"}}, ["end of the list", "'nextCursor'"]),
+    "a page of one server": ("t.json", {"north": {"tools": [{**GOOD, "inputSchema": {"type": "object"}}], "nextCursor": "2"}}, ["server 'north', end of the list"]),
     "parameters are of another type": ("t.json", [{"type": "function", "function": {"name": "f", "parameters": {"type": "string"}}}], ["record 1", "must describe an object"]),
 }  # fmt: skip
 

@@ -102,6 +102,13 @@ def test_hand_written_parameters_become_a_schema(
     assert tool.parameters.get("required") == required
 
 
+def test_a_page_of_a_list_is_read_on_demand_and_said_to_be_one(tmp_path: Path) -> None:
+    page = {"result": {"tools": [{**WEATHER, "inputSchema": SCHEMA}], "nextCursor": "2"}}
+    skipped: list[Skipped] = []
+    assert len(list(read_tools([write(tmp_path / "t.json", page)], skipped=skipped))) == 1
+    assert [entry.location.rpartition(", ")[2] for entry in skipped] == ["end of the list"]
+
+
 def test_our_own_form_survives_a_round_trip(tmp_path: Path) -> None:
     tools = list(read_tools(["sample:"]))
     path = write(tmp_path / "again.jsonl", "\n".join(json.dumps(tool.to_json()) for tool in tools))

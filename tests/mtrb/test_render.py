@@ -13,7 +13,7 @@ from openai.types.responses import FunctionToolParam, ResponseToolSearchOutputIt
 from pydantic import TypeAdapter
 
 from mtrb.formats import read_tools
-from mtrb.formats.render import render, search_output, vendor_name
+from mtrb.formats.render import renamed_parameters, render, search_output, vendor_name
 from mtrb.types import Tool
 
 SHAPES: dict[Any, Any] = {
@@ -85,3 +85,88 @@ def test_our_own_records_have_as_much_detail_as_is_asked_for() -> None:
     ]
     assert list(render([tool], "native", "description")[0][0]) == ["tool_id", "name", "description"]
     assert list(render([tool], "native", "name")[0][0]) == ["tool_id", "name"]
+
+
+def test_a_tool_that_is_called_as_another_is_mapped_hides_none() -> None:
+    twins = [Tool("a/x", "x"), Tool("b/x", "x")]
+    mapped = next(name for name, tool_id in render(twins, "openai")[1].items() if tool_id == "b/x")
+    written, names = render([Tool("c/trap", mapped), *twins], "openai")
+    assert list(names.values()) == ["c/trap", "a/x", "b/x"]
+    assert [one["function"]["name"] for one in written] == list(names)
+
+
+def schemas(parameters: Any) -> dict[str, Any]:
+    """Return a tool's schema as each vendor gets it."""
+    tool = Tool("s/x", "x", "", parameters)
+    return {
+        "openai": render([tool], "openai")[0][0]["function"]["parameters"],
+        "openai_responses": render([tool], "openai_responses")[0][0]["parameters"],
+        "anthropic": render([tool], "anthropic")[0][0]["input_schema"],
+        "mcp": render([tool], "mcp")[0][0]["inputSchema"],
+    }
+
+
+def test_parameters_are_an_object_and_nothing_else() -> None:
+    for schema in schemas({"type": ["object", "null"], "properties": {"q": {}}}).values():
+        assert schema == {"type": "object", "properties": {"q": {}}}
+
+
+KINDS = {
+    "type": "object",
+    "properties": {"id": {"type": "string"}},
+    "required": ["id"],
+    "allOf": [{"properties": {"id": {"minLength": 1}, "note": {"type": "string"}}, "required": ["note"]}],
+    "anyOf": [
+        {"properties": {"kind": {"const": "mail"}, "to": {"type": "string"}}, "required": ["kind", "to"]},
+        {"$ref": "#/$defs/call"},
+    ],
+    "not": {"required": ["id", "to"]},
+    "$defs": {
+        "call": {
+            "properties": {"kind": {"const": "call"}, "number": {"type": "string"}},
+            "anyOf": [{"$ref": "#/$defs/call"}, True],
+        }
+    },
+}
+
+
+def test_alternatives_at_the_top_which_openai_and_anthropic_refuse_become_properties() -> None:
+    written = schemas(KINDS)
+    assert written.pop("mcp") == KINDS, "MCP takes any JSON Schema of an object"
+    for schema in written.values():
+        assert schema == {
+            "type": "object",
+            "properties": {
+                "id": {"type": "string"},
+                "note": {"type": "string"},
+                "kind": {"anyOf": [{"const": "mail"}, {"const": "call"}]},
+                "to": {"type": "string"},
+                "number": {"type": "string"},
+            },
+            "required": ["id", "note"],
+            "$defs": KINDS["$defs"],
+        }
+
+
+def test_endless_and_countless_alternatives_take_no_time() -> None:
+    many = [{"properties": {"n": {"const": n}}} for n in range(20_000)]
+    schema = schemas(
+        {
+            "anyOf": [*many, *[{"$ref": "#/$defs/all"}] * 1000],
+            "$defs": {"all": {"anyOf": [{"$ref": "#/$defs/all"}] * 1000}},
+        }
+    )
+    assert schema["anthropic"]["properties"] == {"n": {}}
+
+
+@given(st.lists(st.text(max_size=100), max_size=8, unique=True))
+def test_any_parameter_gets_a_name_that_anthropic_allows_and_that_leads_back(owns: list[str]) -> None:
+    parameters = {"type": "object", "properties": {own: {"description": own} for own in owns}, "required": owns}
+    tool = Tool("s/x", "x", "", parameters)
+    schema = render([tool], "anthropic")[0][0]["input_schema"]
+    allowed = set(string.ascii_letters + string.digits + "_.-")
+    assert all(set(name) <= allowed and 0 < len(name) <= 64 for name in schema["properties"])
+    renamed = renamed_parameters(tool)
+    assert [renamed.get(name, name) for name in schema["properties"]] == owns
+    assert [renamed.get(name, name) for name in schema["required"]] == owns
+    assert render([tool], "mcp")[0][0]["inputSchema"] == parameters

@@ -177,6 +177,18 @@ def test_two_readers_see_each_others_changes_within_a_second(backend: Backend, e
         assert search(reader, encoder, "paint a fence")[0] == "shop/track_parcel"
 
 
+def test_a_write_goes_by_what_others_wrote_a_moment_before(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared, "LOOK_EVERY", 60.0)
+    one, other = backend.open(), backend.open()
+    changed = tool("track_parcel", "Paint the fence green.")
+    assert one.put([changed, NEW]) == Written(added=1, changed=1)
+    assert other.put([FIRST[2]]) == Written(changed=1), "it is not what this one last saw"
+    assert other.remove([NEW.tool_id]) == Written(removed=1)
+    again = backend.open().now
+    assert again.tool("shop/track_parcel") == FIRST[2]
+    assert NEW.tool_id not in again.living
+
+
 def test_a_view_stays_as_it_is_until_something_changes(backend: Backend) -> None:
     catalogue = backend.open()
     before = catalogue.now

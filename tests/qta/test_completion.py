@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mtrb.benchmarks import load
@@ -155,3 +156,16 @@ def test_only_what_is_lifted_moves(sample_index: ToolIndex, encoder: Encoder) ->
         assert all(score >= before[tool_id] - 1e-6 for tool_id, score in completed[query.query_id])
         rest = [scored.tool_id for scored in completed[query.query_id] if scored.tool_id not in lifted]
         assert rest == [scored.tool_id for scored in plain[query.query_id] if scored.tool_id not in lifted]
+
+
+def test_a_provider_that_may_not_be_seen_does_not_hide_one_that_may(encoder: Encoder) -> None:
+    tools = Toolset([*SHOP, needing("find_orders", "text", source="crm")])
+    hybrid = HybridRetriever(build_in_memory(tools, encoder), encoder, Stages(completion=CompletionRule()))
+    reading = hybrid.reader.read("cancel the order of Mrs Smith")
+
+    def first(hidden: str | None) -> list[str]:
+        mask = np.array([tool.tool_id != hidden for tool in tools])
+        return [scored.tool_id for scored in hybrid.rank(reading, 2, mask)]
+
+    assert first(None) == ["shop/cancel_order", "shop/search_orders"], "its own source is nearer"
+    assert first("shop/search_orders") == ["shop/cancel_order", "crm/find_orders"]

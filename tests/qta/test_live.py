@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtrb.errors import ArtefactError, InputError
+from mtrb.errors import ArtefactError, InputError, StorageError
 from mtrb.types import Query, Tool, Toolset
 from qta import changes
 from qta.encoder import Encoder
 from qta.hybrid import HybridRetriever
-from qta.index import build_in_memory, build_index, load_index
+from qta.index import MANIFEST, build_in_memory, build_index, load_index
 from qta.live import LiveCatalogue, Written
 from tests.conftest import ROOT
 
@@ -60,6 +60,28 @@ def test_what_is_put_is_found_and_what_is_removed_is_gone(folder: Path, encoder:
         catalogue.now.tool("s/t3")
     assert catalogue.put([tool(3)]) == Written(added=1)
     assert ask(catalogue, encoder, "thing_3")[0] == "s/t3"
+
+
+def test_a_write_goes_by_what_others_wrote_also_while_the_index_cannot_be_read(folder: Path, encoder: Encoder) -> None:
+    one, other = LiveCatalogue(folder, encoder), LiveCatalogue(folder, encoder)
+    (folder / MANIFEST).write_text("{")
+    for catalogue in (one, other):
+        assert catalogue.now.living
+        assert catalogue.trouble is not None
+    assert one.put([tool(3, "Paints a fence"), NEW]) == Written(added=1, changed=1)
+    assert other.put([tool(3)]) == Written(changed=1), "it is not what this one last saw"
+    assert one.put([tool(3)]) == Written(unchanged=1)
+    assert other.remove([NEW.tool_id]) == Written(removed=1)
+
+
+def test_a_log_that_another_has_taken_the_place_of_takes_no_change(folder: Path, encoder: Encoder) -> None:
+    catalogue = LiveCatalogue(folder, encoder)
+    catalogue.put([NEW])
+    for path in folder.glob("changes.db*"):
+        path.unlink()
+    LiveCatalogue(folder, encoder).put([tool(30)])  # which begins a new one
+    with pytest.raises(StorageError, match="was deleted while it was in use"):
+        catalogue.put([tool(31)])
 
 
 def test_only_changed_texts_are_embedded(folder: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +12,11 @@ from milvus_lite.server_manager import server_manager_instance
 
 from mtrb.errors import ArtefactError, InputError, UnavailableError
 from mtrb.types import Tool, Toolset
+from qta import milvus, shared
 from qta.encoder import Encoder
 from qta.engine import Engine
 from qta.location import Location
+from qta.milvus import now_us
 from qta.shared import SharedCatalogue, index_in_milvus
 from tests.conftest import ROOT
 
@@ -73,6 +76,34 @@ def test_milvus_refuses_vectors_of_another_encoder(
     ):
         with pytest.raises(ArtefactError, match=r"another@1.*drop the collection"):
             attempt()
+
+
+def test_writes_that_take_long_are_seen_by_others(
+    location: Location, tmp_path: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index_in_milvus(Toolset(FIRST), location, tmp_path, encoder)
+    clock = [now_us()]
+    for module in (milvus, shared):
+        monkeypatch.setattr(module, "now_us", lambda: clock[0])
+    monkeypatch.setattr(shared, "LOOK_EVERY", 0.0)
+    monkeypatch.setattr(milvus, "_BATCH", 1)
+    one, other = (SharedCatalogue(location, tmp_path, encoder) for _ in range(2))
+    store: Any = one._store
+    plain = store._client.upsert
+
+    def slow(*arguments: Any, **options: Any) -> None:
+        clock[0] += 20_000_000
+        assert other.now.living, "it looks while the write is under way"
+        plain(*arguments, **options)
+
+    monkeypatch.setattr(store._client, "upsert", slow)
+    many = [Tool(f"ski/lift_{n}", f"lift_{n}", f"Stop lift number {n}.", {}, (), "ski") for n in range(3)]
+    one.put(many)
+    assert other.now.living == sorted(tool.tool_id for tool in [*FIRST, *many])
+    one.remove([tool.tool_id for tool in many])
+    assert other.now.living == sorted(tool.tool_id for tool in FIRST)
+    for catalogue in (one, other):
+        catalogue.close()
 
 
 _KILLED = """

@@ -207,6 +207,7 @@ def test_what_is_no_source_is_refused_and_changes_nothing(
             (["stdio:/no/such/program"], "no MCP server answers there: [Errno 2]"),
             (["stdio:false"], "no MCP server answers there: Connection closed"),
             (["stdio:"], "stdio: names no command"),
+            (["stdio:sh 'x"], "no command: No closing quotation"),
             (["--timeout", "0.5", "--", "sleep", "20"], "sleep 20: no MCP server answers there"),
             (["nothing.yaml"], "nothing.yaml: no such file; expected an http(s) address"),
             ([tools], "no OpenAPI document"),
@@ -233,6 +234,19 @@ def test_a_list_that_is_empty_removes_nothing_unless_that_is_meant(
     assert len(ids(folder, encoder, "the-zoo/")) == 3
     assert cli("sync", stdio(tools), "--index", folder, "--allow-empty").status == 0
     assert ids(folder, encoder, "the-zoo/") == {}
+
+
+def test_a_server_that_goes_away_in_the_middle_of_its_list_removes_nothing(
+    tools: Path, folder: Path, encoder: Encoder, cli: Callable[..., Finished]
+) -> None:
+    cli("sync", stdio(tools), "--index", folder)
+    before = ids(folder, encoder, "the-zoo/")
+    save(tools, tool("feed", "Delete all animals."), CLOSE, COUNT)
+    done = cli("sync", stdio(tools, "half"), "--index", folder)
+    assert (done.status, done.out) == (2, "")
+    assert "no MCP server answers there" in done.err
+    assert ids(folder, encoder, "the-zoo/") == before
+    assert len(before) == 3
 
 
 def test_an_invalid_tool_is_named_and_left_out_when_asked(

@@ -7,7 +7,7 @@ from tests.conftest import Reply
 
 def post(body: bytes, *headers: bytes, path: bytes = b"/retrieve") -> bytes:
     """Return a request."""
-    lines = [b"POST %s HTTP/1.1" % path, b"Host: x", b"Content-Type: application/json", *headers]
+    lines = [b"POST %s HTTP/1.1" % path, b"Host: localhost", b"Content-Type: application/json", *headers]
     return b"\r\n".join([*lines, b"Content-Length: %d" % len(body), b"", body])
 
 

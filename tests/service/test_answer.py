@@ -143,6 +143,11 @@ def test_tools_that_are_always_wanted_come_whatever_the_request(server: Server) 
     assert len(ids(answer)) == 3
     beside = ask(server, query="will it rain", k=3, always=["mail/search_messages"], filter={"sources": ["shop"]})
     assert ids(beside)[-1] == "mail/search_messages", "a filter does not take it away"
+    wanted = {"sources": ["shop"], "exclude": ["shop/cancel_order"]}
+    told = ask(server, query="will it rain", k=2, always=["mail/search_messages"], filter=wanted, explain=True)
+    found, pinned = (tool["why"] for tool in told["tools"])
+    assert found["filter"] == ["sources", "exclude"]
+    assert (pinned["always"], "filter" in pinned) == (True, False), "it did not pass"
     excluded = {"exclude": ["mail/search_messages"]}
     lost = ask(server, query="will it rain", always=["mail/search_messages", "mail/nothing"], filter=excluded)
     assert "mail/search_messages" not in ids(lost)

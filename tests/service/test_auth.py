@@ -1,7 +1,9 @@
 """Keys: who needs one, what each may do, and that creating and revoking one is seen by all workers at once."""
 
 import json
+import os
 import shutil
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +17,7 @@ from qta.keys import FILE, KeyStore
 from service import Settings, create_app
 from service.auth import scope
 from tests.conftest import Finished, Server, serving
+from tests.service.test_degradation import children
 
 ASK = {"query": "refund order 8841"}
 
@@ -87,6 +90,36 @@ def test_without_keys_only_this_machine_is_let_in(folder: Path, encoder: Encoder
     assert behind.post("/retrieve", json=ASK).status_code == 401, "once there is a key, it is asked for"
 
 
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost:8000", 200),
+        ("LOCALHOST", 200),
+        ("tools.localhost:8000", 200),
+        ("127.0.0.1:8000", 200),
+        ("[::1]:8000", 200),
+        ("tools.example:8000", 401),
+        ("127.0.0.1.evil.example", 401),
+        ("localhost.evil.example", 401),
+        ("203.0.113.7", 401),
+        ("[::1", 401),
+    ],
+)
+def test_without_keys_a_web_page_cannot_let_its_name_point_here(
+    sample_engine: Engine, sample_folder: Path, host: str, status: int
+) -> None:
+    client = create_app(Settings(index=sample_folder), sample_engine).test_client()
+    assert client.post("/retrieve", json=ASK, headers={"Host": host}).status_code == status
+    assert client.get("/tools", headers={"Host": host}).status_code == status
+    assert client.get("/healthz", headers={"Host": host}).status_code == 200
+    assert ("index" in client.get("/readyz", headers={"Host": host}).get_json()) is (status == 200)
+
+
+@pytest.fixture(scope="module")
+def sample_engine(sample_folder: Path) -> Engine:
+    return Engine.open(sample_folder)
+
+
 def test_the_file_holds_no_key(folder: Path) -> None:
     key, token = KeyStore(folder).create("one", "retrieve", ["team-a"])
     assert len(token) >= 43 + len("qta_")
@@ -132,6 +165,25 @@ def test_keys_that_are_damaged_or_gone_let_nobody_in(folder: Path) -> None:
     (folder / FILE).write_text("[]x")
     with pytest.raises(ArtefactError, match="damaged"):
         KeyStore(folder).known()
+
+
+def test_a_worker_that_starts_after_the_keys_are_gone_lets_nobody_in(folder: Path) -> None:
+    with serving(folder, "--workers", "1") as server:
+        _, token = KeyStore(folder).create("one", "retrieve")
+        assert server.ask("/retrieve", ASK, headers=bearer(token)).status == 200
+        (folder / FILE).unlink()
+        [worker] = children(server)
+        os.kill(worker, signal.SIGKILL)
+        assert server.ask("/retrieve", ASK).status == 503
+        assert children(server) != [worker]
+
+
+def test_keys_that_were_never_whole_leave_nothing_open(folder: Path) -> None:
+    client = create_app(Settings(index=folder)).test_client()
+    (folder / FILE).write_text("{")
+    assert client.post("/retrieve", json=ASK).status_code == 503
+    (folder / FILE).unlink()
+    assert client.post("/retrieve", json=ASK).status_code == 503, "a file that was damaged and is gone is no open door"
 
 
 def test_all_workers_see_a_key_and_its_end_at_once(folder: Path, qta: Callable[..., Finished]) -> None:

@@ -59,8 +59,11 @@ def test_metrics_need_admin_where_there_are_keys(sample_folder: Path, tmp_path: 
     folder = Path(shutil.copytree(sample_folder, tmp_path / "index"))
     store = KeyStore(folder)
     tokens = {scope: store.create(scope, scope)[1] for scope in ("retrieve", "admin")}  # type: ignore[arg-type]
+    tokens["of a team"] = store.create("team", "admin", ["team-a"])[1]
     with serving(folder, "--workers", "1") as server:
         assert server.ask("/metrics").status == 401
+        of_a_team = server.ask("/metrics", headers={"Authorization": f"Bearer {tokens['of a team']}"})
+        assert (of_a_team.status, b"qta_index_tools" in of_a_team.body) == (403, False)
         assert server.ask("/metrics", headers={"Authorization": f"Bearer {tokens['retrieve']}"}).status == 403
         assert scrape(server, {"Authorization": f"Bearer {tokens['admin']}"})
 

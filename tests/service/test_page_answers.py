@@ -1,6 +1,7 @@
 """What the page shows of an answer and sends back: the rewrite, reasons, tokens, feedback, keys; and what is missing."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Route, expect
 
+from qta.keys import KeyStore
 from tests.conftest import Server, serving
 from tests.qta.rewriting.test_endpoint import Endpoint
 from tests.service.conftest import Open, ask
@@ -130,3 +132,17 @@ def test_a_key_is_asked_for_and_kept_in_this_tab_only(open_page: Open) -> None:
     page.get_by_role("button", name="Forget the API key").click()
     expect(page.locator("#key")).to_be_focused()
     assert page.evaluate("sessionStorage.length") == 0
+
+
+def test_a_service_that_has_keys_is_used_with_one(open_page: Open, sample_folder: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(sample_folder, tmp_path / "index"))
+    _, token = KeyStore(folder).create("team", "retrieve", ["team-a"])
+    with serving(folder, "--workers", "1") as server:
+        page = open_page(server=server)
+        page.keyboard.type("refund order 8841")
+        page.keyboard.press("Enter")
+        expect(page.locator("#key")).to_be_focused()
+        page.keyboard.type(token)
+        page.keyboard.press("Enter")
+        expect(page.locator("#results article").first).to_contain_text("shop/request_refund")
+        expect(page.locator("#index")).to_be_empty()  # how many tools there are, this key is not told

@@ -19,9 +19,8 @@ from service.server import listen
 from tests.conftest import Finished, Server, serving
 
 BODY = json.dumps({"query": "refund order 8841"}).encode()
-REQUEST = b"POST /retrieve HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(
-    BODY
-)
+HEAD = b"POST /retrieve HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+REQUEST = HEAD + b"Content-Length: %d\r\n\r\n" % len(BODY)
 
 
 def send(server: Server, *parts: bytes, pause: float = 0) -> bytes:
@@ -81,9 +80,16 @@ def test_a_client_that_leaves_in_the_middle_does_no_harm(server: Server) -> None
 
 
 def test_a_chunked_body_is_read(server: Server) -> None:
-    head = b"POST /retrieve HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n"
+    head = HEAD + b"Transfer-Encoding: chunked\r\n"
     chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (BODY[:7], BODY[7:])) + b"0\r\n\r\n"
     assert send(server, head + b"Connection: close\r\n\r\n" + chunks).startswith(b"HTTP/1.1 200")
+
+
+def test_a_refused_head_has_no_body_that_the_next_answer_would_begin_with(server: Server) -> None:
+    refused = b"HEAD /healthz HTTP/1.1\r\nHost: localhost\r\nX-Request-Timeout: soon\r\n\r\n"
+    head, _, rest = send(server, refused + REQUEST + BODY).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400")
+    assert rest.startswith(b"HTTP/1.1 200")
 
 
 def test_several_requests_over_one_connection(server: Server) -> None:

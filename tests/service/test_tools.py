@@ -192,6 +192,11 @@ WRONG: dict[str, tuple[Any, str, str]] = {
     "an empty namespace of tools": ({"tools": [FEED, {"type": "namespace", "name": "n", "tools": []}]}, "tools.1", "holds no tools"),
     "nothing": ({"tools": []}, "tools", "at least 1"),
     "too many": ({"tools": [{"name": f"t{n}"} for n in range(1001)]}, "tools", "at most 1000"),
+    "too many in a namespace": (
+        {"tools": [{"type": "namespace", "name": "n", "tools": [{"name": f"t{n}"} for n in range(1001)]}]},
+        "tools",
+        "1,001 tools; at most 1,000",
+    ),
     "no list": ({"tools": FEED}, "tools", "array"),
     "unknown field": ({"tools": [FEED], "sauce": "x"}, "sauce", "Extra inputs"),
     "namespace with a slash": ({"tools": [FEED], "namespace": "a/b"}, "namespace", "pattern"),

@@ -110,7 +110,7 @@ class Engine:
         self.feedback = FeedbackStore(catalogue.folder)
         self._calibrations = Calibrations(catalogue.folder, encoder.identity)
         self._encoder = encoder
-        self._stages = stages
+        self._stages = replace(stages, steps=rewriter.rule) if rewriter and stages.steps else stages
         self._view: _View | None = None
         self.retrieve("warm up", 1)
 

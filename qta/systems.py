@@ -1,7 +1,7 @@
 """The systems that `qta eval` can run, by name."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mtrb.errors import InputError
 from mtrb.types import Tool
@@ -9,7 +9,7 @@ from qta import taught
 from qta.baselines import FloatDenseRetriever, PaperBM25Retriever, RandomRetriever
 from qta.completion import CompletionRule
 from qta.examples import Examples
-from qta.hybrid import LEXICAL_WEIGHT, HybridRetriever, Stages
+from qta.hybrid import LEXICAL_WEIGHT, SERVED, HybridRetriever, Stages
 from qta.index import build_in_memory
 from qta.pipeline import Pipeline, Retriever
 from qta.retrievers import DenseRetriever, LexicalRetriever
@@ -41,8 +41,9 @@ def _rewritten(bench: Workbench, folder: str) -> Retriever:
     from qta.rewriting import RewriterChoice
     from qta.rewriting.rewriter import CatalogueRewriter
 
-    retriever = HybridRetriever(bench.index, bench.encoder)
-    return Pipeline(CatalogueRewriter(RewriterChoice(folder or "default").open(), retriever), retriever)
+    rewriter = RewriterChoice(folder or "default").open()
+    retriever = HybridRetriever(bench.index, bench.encoder, replace(SERVED, steps=rewriter.rule))
+    return Pipeline(CatalogueRewriter(rewriter, retriever), retriever)
 
 
 def _expanded(bench: Workbench, requests: str) -> Retriever:

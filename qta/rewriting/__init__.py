@@ -62,7 +62,7 @@ def open_rewriter(folder: Path, timeout: float | None = None, retriever: str | N
             "use the version that made it"
         )
     decoding = Decoding(max_new_tokens=manifest.max_new_tokens, no_repeat=manifest.no_repeat)
-    return ToolRewriter(_generator(build, manifest), manifest.read_prompt(), decoding, timeout)
+    return ToolRewriter(_generator(build, manifest), manifest.read_prompt(), decoding, timeout, manifest.rule)
 
 
 def _generator(build: Path, manifest: RewriterManifest) -> Generator:

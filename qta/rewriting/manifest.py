@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from mtrb.errors import ArtefactError
 from mtrb.files import replace_text, sha256
 from qta.rewriting.prompt import Prompt
+from qta.steps import STEPS, StepRule
 
 FORMAT = 1
 MANIFEST, CURRENT = "rewriter.json", "current.json"
@@ -28,7 +29,8 @@ class RewriterManifest(BaseModel):
         kind: `small` is our own base through ONNX Runtime, `causal` any other through transformers.
         base: the base model, and `fingerprint` what tells its weights from others.
         prompt: what the model is shown, and `prompt_digest` what tells all of it from other prompts.
-        gate: before and after on requests that the rewriter had not seen, and the verdict.
+        gate: before and after on requests that the rewriter had not seen, the rule by which its steps took part, and
+            the verdict.
         retriever: that it was aligned with, if any.
         trained_on: dataset, query ids and fingerprint of the catalogue.
         sha256: of the files that are served.
@@ -65,6 +67,12 @@ class RewriterManifest(BaseModel):
                 "train it again, or use the version that made it"
             )
         return prompt
+
+    @property
+    def rule(self) -> StepRule:
+        """Return how the steps take part in the ranking: as the gate has seen that they do no harm, or with caution."""
+        judged = self.gate.get("steps") if self.gate.get("verdict") == "accepted" else None
+        return StepRule(**judged) if judged else STEPS
 
     def write(self, build: Path) -> None:
         """Write the manifest; its presence says that the build is whole."""

@@ -13,7 +13,7 @@ from qta.encoder import WEIGHTS, Encoded, Encoder
 from qta.hybrid import HybridRetriever
 from qta.reading import Reading
 from qta.rewriting.prompt import Prompt
-from qta.steps import split_steps
+from qta.steps import StepRule, split_steps
 
 Ranks = Sequence[int]
 
@@ -26,6 +26,11 @@ class Frozen(Protocol):
     @property
     def identity(self) -> str:
         """Return what tells this retriever from others."""
+        ...
+
+    @property
+    def steps(self) -> StepRule | None:
+        """Return how a rewrite's steps take part in the ranking; None where the rewrite is the query."""
         ...
 
     def show(self, requests: Sequence[str], prompt: Prompt) -> list[list[Tool]]:
@@ -49,6 +54,11 @@ class FrozenHybrid:
     def identity(self) -> str:
         """Return the encoder's identity; everything else of the retriever comes with the version."""
         return self.encoder
+
+    @property
+    def steps(self) -> StepRule | None:
+        """Return the retriever's rule."""
+        return self.retriever.stages.steps
 
     def show(self, requests: Sequence[str], prompt: Prompt) -> list[list[Tool]]:
         """Return the nearest tools by the retriever, or sampled ones."""
@@ -86,6 +96,10 @@ class FrozenMiniLM:
     def identity(self) -> str:
         """Return the name of the paper's retriever."""
         return "minilm"
+
+    @property
+    def steps(self) -> None:
+        """Return no rule: the rewrite is the query."""
 
     def show(self, requests: Sequence[str], prompt: Prompt) -> list[list[Tool]]:
         """Return sampled tools, or the nearest."""

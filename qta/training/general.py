@@ -22,7 +22,7 @@ from qta.hybrid import SERVED, HybridRetriever
 from qta.index import build_in_memory
 from qta.rewriting.local import DEFAULT_BASE
 from qta.rewriting.prompt import Prompt
-from qta.steps import TRUSTED
+from qta.steps import TRUSTED, StepRule
 from qta.training.align import align
 from qta.training.config import AlignSettings, load_settings
 from qta.training.demonstrations import mixed, training_catalogues
@@ -42,6 +42,11 @@ class FrozenCatalogues:
     def identity(self) -> str:
         """Return the encoder's identity, which all share."""
         return next(iter(self.catalogues.values())).identity
+
+    @property
+    def steps(self) -> StepRule | None:
+        """Return the rule for steps, which all share."""
+        return next(iter(self.catalogues.values())).steps
 
     def show(self, requests: Sequence[str], prompt: Prompt) -> list[list[Tool]]:
         """Return the tools that each request's own catalogue shows."""

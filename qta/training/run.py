@@ -90,7 +90,7 @@ def _train(
     try:
         build = new_build(out)
         try:
-            statistics = _write(build, work / "all", policy, settings, verdict, about, frozen.identity)
+            statistics = _write(build, work / "all", policy, settings, verdict, about, frozen)
         except BaseException:
             shutil.rmtree(build, ignore_errors=True)
             raise
@@ -111,7 +111,7 @@ def _write(
     settings: AlignSettings,
     verdict: Verdict,
     about: Mapping[str, Any],
-    retriever: str,
+    frozen: Frozen,
 ) -> Mapping[str, Any]:
     policy.save(build / "adapter")
     done = read_rounds(rounds, settings.rounds)
@@ -130,8 +130,8 @@ def _write(
         **describe_prompt(settings.prompt.prompt(settings.seed)),
         max_new_tokens=settings.candidates.max_new_tokens,
         no_repeat=settings.candidates.no_repeat,
-        retriever=retriever,
-        gate={**verdict.to_json(), "rewrites": verdict.rewrites},
+        retriever=frozen.identity,
+        gate={**verdict.to_json(), "steps": vars(frozen.steps) if frozen.steps else None, "rewrites": verdict.rewrites},
         trained_on=dict(about),
         settings=settings.model_dump(mode="json"),
         created=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -3,19 +3,22 @@
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mtrb.types import Query, Tool, Toolset
 from qta.encoder import Encoder
+from qta.engine import Engine
 from qta.hybrid import SERVED, HybridRetriever
-from qta.index import build_in_memory
+from qta.index import build_in_memory, build_index
+from qta.live import LiveCatalogue
 from qta.pipeline import IdentityRewriter, Pipeline
 from qta.rewriting.generator import DeadlineError, Decoding, GenerationError
 from qta.rewriting.prompt import Message, Prompt
 from qta.rewriting.rewriter import CatalogueRewriter, ToolRewriter
-from qta.steps import STEPS, StepRule
+from qta.steps import STEPS, TRUSTED, StepRule
 from qta.training.frozen import FrozenHybrid
 
 TOOLS = [Tool("shop/cancel_order", "cancel_order", "Cancel an order."), Tool("shop/list", "listOrders", "List orders.")]
@@ -127,6 +130,18 @@ def test_a_pipeline_ranks_by_the_rewrite(encoder: Encoder) -> None:
     assert ranked[:2] == [plain[0].tool_id, "x/7"]
     silent = CatalogueRewriter(ToolRewriter(Scripted("")), retriever)
     assert Pipeline(silent, retriever).retrieve([query], 3)["q"] == plain
+
+
+def test_a_rewriter_brings_its_rule_along(encoder: Encoder, tmp_path: Path) -> None:
+    tools = [*TOOLS, *(Tool(f"x/{n}", f"thing_{n}", f"Does a thing number {n}.") for n in range(8))]
+    build_index(Toolset(tools), tmp_path / "index", encoder)
+
+    def second(rule: StepRule) -> str:
+        rewriter = ToolRewriter(Scripted("", "thing 7: Does a thing number 7."), rule=rule)  # the first warms up
+        engine = Engine(LiveCatalogue(tmp_path / "index", encoder), encoder, rewriter)
+        return engine.retrieve("cancel order 5", 2, "always").tools[1].tool_id
+
+    assert second(TRUSTED) == "x/7" != second(STEPS)
 
 
 def test_a_rewriter_that_learnt_with_sampled_tools_is_served_with_the_same(encoder: Encoder) -> None:

@@ -15,6 +15,7 @@ from qta.index import build_index
 from qta.live import LiveCatalogue
 from qta.rewriting import open_rewriter
 from qta.rewriting.manifest import RewriterManifest, current_build
+from qta.steps import TRUSTED
 from qta.training.config import AlignSettings, load_settings
 from qta.training.policy import Policy
 from qta.training.run import Outcome, train_dpo
@@ -37,6 +38,7 @@ def test_what_was_done_is_written_down(outcome: Outcome) -> None:
     assert set(manifest.gate["rewrites"]) == {f"q{n}" for n in range(5)}
     assert manifest.gate["verdict"] == ("accepted" if outcome.verdict.accepted else "rejected")
     assert {"sufficiency", "log_rank"} == set(manifest.gate["before"])
+    assert manifest.gate["steps"] == vars(TRUSTED)
     *pairs, last = [json.loads(line) for line in (outcome.build / "pairs.jsonl").read_text().splitlines()]
     assert {pair["round"] for pair in pairs} == {1, 2}
     assert len(last["statistics"]["rounds"]) == 2

@@ -10,6 +10,7 @@ from mtrb.errors import ArtefactError
 from qta.encoder import Encoder
 from qta.rewriting import RewriterChoice, open_rewriter
 from qta.rewriting.manifest import current_build, install, new_build, restore
+from qta.steps import STEPS, TRUSTED
 from qta.training.run import Outcome
 
 
@@ -27,6 +28,19 @@ def test_an_adapter_of_another_base_is_refused(outcome: Outcome, tmp_path: Path)
     (build / "adapter" / "adapter_model.safetensors").write_bytes(b"x")
     with pytest.raises(ArtefactError, match="altered"):
         open_rewriter(build)
+
+
+def test_its_steps_take_part_as_the_gate_has_judged(outcome: Outcome, tmp_path: Path) -> None:
+    build = shutil.copytree(outcome.build, tmp_path / "build")
+    manifest = json.loads((build / "rewriter.json").read_text())
+    gate = manifest["gate"]
+    judged = {"accepted": TRUSTED, "rejected": STEPS, "ungated": STEPS}
+    for verdict, rule in judged.items():
+        (build / "rewriter.json").write_text(json.dumps({**manifest, "gate": {**gate, "verdict": verdict}}))
+        assert open_rewriter(build).rule == rule
+    del gate["steps"]  # as before they were recorded
+    (build / "rewriter.json").write_text(json.dumps({**manifest, "gate": {**gate, "verdict": "accepted"}}))
+    assert open_rewriter(build).rule == STEPS
 
 
 def test_the_one_before_can_be_restored(tmp_path: Path) -> None:

@@ -42,8 +42,8 @@ STEPS = StepRule(least=0.6, lift=0.15, fewest=2)
 """For the steps of a rewrite, which may be wrong: a tool that has little to do with the request stays where it is."""
 
 TRUSTED = StepRule(least=0.6)
-"""For those of a rewriter that is being aligned, so that what a rewrite is worth shows in the ranks; and, as the gate has
-judged by it, of one that it has let in."""
+"""For those of a rewriter that is being aligned, so that what a rewrite is worth shows in the ranks; and of one that
+the gate, which judges by it, has let in."""
 
 
 def split_clauses(request: str) -> list[str]:

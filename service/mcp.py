@@ -152,8 +152,9 @@ class _Desk:
         now, granted = self._engine().catalogue.now, self._granted()
         found, unknown = [], []
         for tool_id in dict.fromkeys(asked.ids):
-            position = now.position(tool_id)
-            if position is None or not (granted is None or namespace_of(tool_id) in granted):
+            seen = granted is None or namespace_of(tool_id) in granted
+            position = now.position(tool_id) if seen else None
+            if position is None:
                 unknown.append(tool_id)
                 continue
             tool = now.tools[position]

@@ -199,8 +199,8 @@ def _known(now: Overlay, text: str) -> str:
 
 
 def _is_known(now: Overlay, tool_id: str) -> bool:
-    """Tell whether there is a tool of an id that the caller may know of."""
-    return now.position(tool_id) is not None and caller().sees(tool_id)
+    """Tell whether there is a tool of an id, which is looked for only where the caller may know of it."""
+    return caller().sees(tool_id) and now.position(tool_id) is not None
 
 
 def _refuse_others(tool_ids: Sequence[str]) -> None:

@@ -9,7 +9,6 @@ with it. Then so many are put that a merge begins, and one caller goes on asking
 
 import json
 import os
-import platform
 import shutil
 import statistics
 import sys
@@ -26,7 +25,7 @@ import click
 from tqdm import tqdm
 
 from benchmarks.processes import free_port, started
-from benchmarks.published import publish
+from benchmarks.published import describe_machine, publish
 from mtrb.formats import read_tools
 from mtrb.types import Tool, Toolset
 from qta.encoder import Encoder
@@ -161,7 +160,7 @@ def main(count: int, out: Path) -> None:
         "merges": MERGES,
         "merged_at": MERGE_AT,
         "workers": rows,
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
+        "machine": describe_machine(),
         "command": "python -m benchmarks.changes" + ("" if count == 20_000 else f" --tools {count}"),
     }
     publish(out, "changes", figures, table(figures))

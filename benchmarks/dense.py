@@ -8,7 +8,6 @@ for an answer of five, on one core.
 """
 
 import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -20,7 +19,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.published import publish
+from benchmarks.published import describe_machine, publish
 from benchmarks.serve import REQUESTS
 from qta.dense import DenseIndex
 from qta.encoder import Encoder
@@ -107,8 +106,8 @@ def main(index: Path, out: Path) -> None:
     many /= np.linalg.norm(many, axis=1, keepdims=True)
     queries = encoder.encode(REQUESTS)
     figures = {
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
-        "command": "python -m benchmarks.dense",
+        "machine": describe_machine(),
+        "command": "python -m benchmarks.dense --index DIR",
         "catalogues": {str(len(one)): measure(one, queries) for one in (vectors, many)},
     }
     publish(out, "dense", figures, table(figures))

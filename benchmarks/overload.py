@@ -11,7 +11,6 @@ than a burst: the first two seconds of each stretch count for `slowest` only.
 
 import json
 import os
-import platform
 import selectors
 import socket
 import statistics
@@ -30,7 +29,7 @@ from tqdm import tqdm
 
 from benchmarks.load import generate, post
 from benchmarks.processes import free_port, started
-from benchmarks.published import publish
+from benchmarks.published import describe_machine, publish
 from mtrb.benchmarks import load
 
 LOADS = (0.1, 1.0, 2.0, 5.0)
@@ -172,7 +171,7 @@ def main(out: Path, queue: int | None, rounds: int) -> None:
         subprocess.run([sys.executable, "-m", "qta", "index", "sample:", "--out", str(index)], check=True)
         figures = measure(index, requests, ["--queue", str(queue)] if queue else [], rounds)
     figures["rounds"] = rounds
-    figures["machine"] = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
+    figures["machine"] = describe_machine()
     figures["command"] = "python -m benchmarks.overload" + (f" --queue {queue}" if queue else "")
     publish(out, "overload", figures, table(figures))
 

@@ -1,10 +1,17 @@
-"""How a benchmark ends: its figures as JSON and Markdown in a folder, and on the screen."""
+"""How a benchmark ends: its figures as JSON and Markdown in a folder, and on the screen, with what they are of."""
 
 import json
+import os
+import platform
 from pathlib import Path
 from typing import Any
 
 import click
+
+
+def describe_machine() -> str:
+    """Return what figures were measured on."""
+    return f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
 
 
 def publish(out: Path, name: str, figures: dict[str, Any], table: str) -> None:

@@ -5,8 +5,6 @@
 Both write exactly 40 tokens a rewrite (the end token is forbidden), one request at a time, in alternating rounds.
 """
 
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -16,7 +14,7 @@ from typing import Any
 import click
 from tqdm import tqdm
 
-from benchmarks.published import publish
+from benchmarks.published import describe_machine, publish
 from mtrb.benchmarks import load
 from qta.encoder import WEIGHTS
 from qta.rewriting.generator import Decoding
@@ -101,7 +99,7 @@ def table(figures: dict[str, Any], machine: str) -> str:
 def main(out: Path) -> None:
     """Measure, print the table, and write it into the folder."""
     figures = measure()
-    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
+    machine = describe_machine()
     content = {"command": "make bench-rewriter", "machine": machine, "figures": figures}
     publish(out, "rewriter", content, table(figures, machine))
 

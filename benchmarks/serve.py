@@ -8,8 +8,6 @@ product, the same fusion. Rounds alternate, so that both meet the same moods of 
 """
 
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -24,7 +22,7 @@ from tqdm import tqdm
 
 from benchmarks.load import Load, generate, post
 from benchmarks.processes import free_port, resident_mb, started
-from benchmarks.published import publish
+from benchmarks.published import describe_machine, publish
 from mtrb.formats import read_tools
 from mtrb.types import Query, Toolset
 from qta.baselines import FloatDenseRetriever
@@ -125,7 +123,7 @@ def main(out: Path) -> None:
     figures["service"]["index_seconds"] = build_seconds
     figures["rank-bm25 + sentence-transformers"]["index_seconds"] = naive.build_seconds
     figures["tools"] = len(toolset)
-    figures["machine"] = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
+    figures["machine"] = describe_machine()
     figures["command"] = "make bench-serve"
     publish(out, "serve", figures, table(figures))
 

@@ -9,7 +9,6 @@ not in the field: they close the connection after each answer.
 
 import json
 import os
-import platform
 import socket
 import statistics
 import subprocess
@@ -25,7 +24,7 @@ from tqdm import tqdm
 
 from benchmarks.load import Load, generate, post
 from benchmarks.processes import free_port, resident_mb, started
-from benchmarks.published import publish
+from benchmarks.published import describe_machine, publish
 from mtrb.benchmarks import load
 
 ROUNDS = 7
@@ -152,7 +151,7 @@ def main(out: Path) -> None:
         subprocess.run([sys.executable, "-m", "qta", "index", "sample:", "--out", str(index)], check=True)
         figures = {
             "servers": measure(index, requests),
-            "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
+            "machine": describe_machine(),
             "command": "make bench-servers",
         }
     publish(out, "servers", figures, table(figures))

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from mtrb.errors import ArtefactError, BusyError, StorageError
 from mtrb.types import Tool
 from qta.completion import provided_things
-from qta.database import connect
+from qta.database import connect, error_code
 from qta.lexical import lexical_text
 from qta.tokens import tokenize
 
@@ -181,7 +181,7 @@ def _said(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        kind = _KINDS.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, ArtefactError)  # without the extended part
+        kind = _KINDS.get(error_code(error), ArtefactError)
         raise kind(f"{path}: {error}; nothing was changed") from None
 
 

@@ -30,5 +30,10 @@ def connect(path: Path, wait: float, durable: bool) -> sqlite3.Connection:
     return connection
 
 
+def error_code(error: BaseException) -> int:
+    """Return SQLite's primary code of an error, without the extended part; 0 where there is none."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
 def _is_busy(error: BaseException) -> bool:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY  # without the extended part
+    return error_code(error) == sqlite3.SQLITE_BUSY

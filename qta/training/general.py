@@ -3,20 +3,23 @@
     python -m qta.training.general --out DIR
     python -m qta.training.layers rewriter DIR --out qta/weights
 
-DIR holds the base with the adapter in its weights, and the log of each round beside.
+DIR holds the base with the adapter in its weights, and the log of each round beside. With --paper the retriever is the
+paper's, and the rewrite alone the query.
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import click
 import numpy as np
 
 from mtrb.benchmarks import load_examples
 from mtrb.benchmarks.training import NAMES
-from mtrb.types import Benchmark, Query, Tool
+from mtrb.errors import InputError
+from mtrb.types import Benchmark, Query, Tool, Toolset
 from qta.examples import Examples
 from qta.hybrid import SERVED, HybridRetriever
 from qta.index import build_in_memory
@@ -26,7 +29,8 @@ from qta.steps import TRUSTED, StepRule
 from qta.training.align import align
 from qta.training.config import AlignSettings, load_settings
 from qta.training.demonstrations import mixed, training_catalogues
-from qta.training.frozen import FrozenHybrid, Ranks, RememberingEncoder
+from qta.training.frozen import Frozen, FrozenHybrid, FrozenMiniLM, Ranks, RememberingEncoder
+from qta.workbench import Workbench
 
 _FEWEST_GOLDEN = 2
 _GROWN = 1000  # tools of a catalogue at most
@@ -34,9 +38,9 @@ _GROWN = 1000  # tools of a catalogue at most
 
 @dataclass(frozen=True)
 class FrozenCatalogues:
-    """The served retriever over several catalogues; each request belongs to one."""
+    """A frozen retriever over several catalogues; each request, by its text, belongs to one."""
 
-    catalogues: dict[str, FrozenHybrid]
+    catalogues: dict[str, Frozen]
 
     @property
     def identity(self) -> str:
@@ -58,19 +62,25 @@ class FrozenCatalogues:
 
 
 def chosen_requests(
-    training: Sequence[Benchmark], count: int, encoder: RememberingEncoder, near: Sequence[Query], seed: int
+    training: Sequence[Benchmark],
+    count: int,
+    encoder: RememberingEncoder,
+    near: Sequence[Query],
+    seed: int,
+    fewest_golden: int = _FEWEST_GOLDEN,
 ) -> set[str]:
-    """Return which requests are aligned on: of several tools; drawn, or the nearest to given ones.
+    """Return which requests are aligned on: of so many tools; drawn, or the nearest to given ones.
 
     Nearest by the cosine to the nearest of them.
     """
     rng = random.Random(seed)  # noqa: S311 (a draw, no secret)
-    texts = [
-        query.text
+    found = {
+        query.text: None
         for bench in training
         for query in bench.queries
-        if len(bench.qrels[query.query_id]) >= _FEWEST_GOLDEN
-    ]
+        if len(bench.qrels[query.query_id]) >= fewest_golden
+    }
+    texts = list(found)
     if not near:
         return set(rng.sample(texts, min(count, len(texts))))
     cosines = encoder.encode(texts) @ encoder.encode([query.text for query in near]).T
@@ -78,33 +88,52 @@ def chosen_requests(
 
 
 def frozen_catalogues(
-    training: Sequence[Benchmark], chosen: set[str], encoder: RememberingEncoder, seed: int
+    training: Sequence[Benchmark], chosen: set[str], freeze: Callable[[Toolset], Frozen], seed: int
 ) -> tuple[Examples, FrozenCatalogues]:
-    """Return the chosen requests as examples, and the catalogues that they are asked of, small ones mixed."""
-    stages = replace(SERVED, steps=TRUSTED)
+    """Return the chosen requests as examples, and the catalogues that they are asked of, small ones mixed.
+
+    A text that is a request in several catalogues is one in the first.
+    """
     queries: list[Query] = []
     golden: list[tuple[int, ...]] = []
-    catalogues: dict[str, FrozenHybrid] = {}
+    catalogues: dict[str, Frozen] = {}
     wanted = [
         replace(bench, queries=some)
         for bench in training
         if (some := tuple(query for query in bench.queries if query.text in chosen))
     ]
     for bench in mixed(wanted, random.Random(seed), _GROWN):  # noqa: S311
-        retriever = HybridRetriever(build_in_memory(bench.toolset, encoder), encoder, stages)
-        frozen = FrozenHybrid(retriever, encoder.identity)
+        frozen = freeze(bench.toolset)
         for query in bench.queries:
+            if query.text in catalogues:
+                continue
             queries.append(replace(query, query_id=f"{bench.dataset_id}/{query.query_id}"))
             golden.append(tuple(bench.toolset.positions[one] for one in bench.qrels[query.query_id]))
             catalogues[query.text] = frozen
     return Examples(tuple(queries), tuple(golden), "general"), FrozenCatalogues(catalogues)
 
 
-def settings(base: str, rounds: int, samples: int, seed: int) -> AlignSettings:
+def served(encoder: RememberingEncoder) -> Callable[[Toolset], Frozen]:
+    """Return what freezes the served retriever over a catalogue."""
+    stages = replace(SERVED, steps=TRUSTED)
+    return lambda tools: FrozenHybrid(
+        HybridRetriever(build_in_memory(tools, encoder), encoder, stages), encoder.identity
+    )
+
+
+def paper(encoder: RememberingEncoder) -> Callable[[Toolset], Frozen]:
+    """Return what freezes the paper's retriever over a catalogue."""
+    return lambda tools: FrozenMiniLM(Workbench(tools, encoder).minilm, list(tools))
+
+
+def settings(
+    base: str, rounds: int, samples: int, seed: int, selection: Literal["nearest", "sampled"] = "nearest"
+) -> AlignSettings:
     """Return the settings: those of an alignment, with fewer rewrites and pairs of each request, as there are many."""
     given = load_settings(base=base, rounds=rounds, seed=seed)
     return given.model_copy(
         update={
+            "prompt": given.prompt.model_copy(update={"selection": selection}),
             "candidates": given.candidates.model_copy(update={"samples": samples}),
             "pairs": given.pairs.model_copy(update={"most": 2}),
             "dpo": given.dpo.model_copy(update={"batch": 32}),
@@ -119,18 +148,28 @@ def settings(base: str, rounds: int, samples: int, seed: int) -> AlignSettings:
 @click.option("--rounds", default=4, show_default=True)
 @click.option("--samples", default=16, show_default=True, help="Rewrites of each request and round.")
 @click.option("--near", help="A dataset, e.g. mtrb/restbench: take the requests nearest to its annotated examples.")
+@click.option("--paper", "as_paper", is_flag=True, help="Frozen MiniLM, sampled tools, requests of one tool too.")
 @click.option("--seed", default=0, show_default=True)
-def main(out: Path, base: str, requests: int, rounds: int, samples: int, near: str | None, seed: int) -> None:
+def main(  # noqa: PLR0913, PLR0917 (options of a command)
+    out: Path, base: str, requests: int, rounds: int, samples: int, near: str | None, as_paper: bool, seed: int
+) -> None:
     """Align our base on public requests."""
     encoder = RememberingEncoder()
     training = training_catalogues(NAMES)
-    targets = load_examples(near)[0].queries if near else ()
-    chosen = chosen_requests(training, requests, encoder, targets, seed)
-    examples, frozen = frozen_catalogues(training, chosen, encoder, seed)
+    chosen = chosen_requests(training, requests, encoder, _targets(near), seed, 1 if as_paper else _FEWEST_GOLDEN)
+    examples, frozen = frozen_catalogues(training, chosen, (paper if as_paper else served)(encoder), seed)
     click.echo(f"{len(examples)} requests of {len(set(map(id, frozen.catalogues.values())))} catalogues")
-    policy = align(base, examples, frozen, settings(base, rounds, samples, seed), out / "rounds", click.echo)
+    given = settings(base, rounds, samples, seed, "sampled" if as_paper else "nearest")
+    policy = align(base, examples, frozen, given, out / "rounds", click.echo)
     policy.merged().save_pretrained(out)
     policy.tokenizer.save_pretrained(out)
+
+
+def _targets(dataset: str | None) -> Sequence[Query]:
+    draws = load_examples(dataset) if dataset else []
+    if dataset and not draws:
+        raise InputError(f"--near {dataset}: it has no annotated examples; name one that has, e.g. mtrb/restbench")
+    return draws[0].queries if draws else ()
 
 
 if __name__ == "__main__":

@@ -1,14 +1,16 @@
 """General alignment: which public requests are aligned on, and that each is ranked in its own catalogue."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from mtrb.benchmarks import load
+from mtrb.errors import InputError
 from mtrb.types import Benchmark, Query
 from qta.rewriting.prompt import Prompt
-from qta.training.frozen import RememberingEncoder
-from qta.training.general import chosen_requests, frozen_catalogues
+from qta.training.frozen import FrozenHybrid, RememberingEncoder
+from qta.training.general import chosen_requests, frozen_catalogues, main, paper, served
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +44,40 @@ def test_the_nearest_to_given_requests_are_chosen(benches: list[Benchmark], enco
 
 def test_each_request_is_ranked_in_its_catalogue(benches: list[Benchmark], encoder: RememberingEncoder) -> None:
     chosen = chosen_requests(benches, 6, encoder, (), seed=0)
-    examples, frozen = frozen_catalogues(benches, chosen, encoder, seed=0)
+    examples, frozen = frozen_catalogues(benches, chosen, served(encoder), seed=0)
     assert {query.text for query in examples.queries} == chosen
     for query, golden in zip(examples.queries, examples.golden, strict=True):
-        own = frozen.catalogues[query.text].retriever.index
+        frozen_one = frozen.catalogues[query.text]
+        assert isinstance(frozen_one, FrozenHybrid)
+        own = frozen_one.retriever.index
         steps = "; ".join(own.tools[at].default_text() for at in golden)
         (alone, told) = frozen.ranks(query, golden, [query.text, steps])
         assert max(told) <= max(alone)
         assert max(told) <= 10
     assert len(frozen.show([examples.queries[0].text], Prompt(tools=3))[0]) == 3
+
+
+def test_a_text_asked_of_two_catalogues_is_aligned_on_once(
+    benches: list[Benchmark], encoder: RememberingEncoder
+) -> None:
+    twice = [benches[0], replace(benches[0], dataset_id="again")]
+    chosen = chosen_requests(twice, 4, encoder, (), seed=0)
+    examples, _ = frozen_catalogues(twice, chosen, served(encoder), seed=0)
+    assert len(chosen) == len(examples) == 4
+
+
+def test_with_the_papers_retriever_the_rewrite_alone_is_the_query(
+    benches: list[Benchmark], encoder: RememberingEncoder
+) -> None:
+    chosen = chosen_requests(benches, 2, encoder, (), seed=0, fewest_golden=1)
+    examples, frozen = frozen_catalogues(benches, chosen, paper(encoder), seed=0)
+    query, golden = examples.queries[0], examples.golden[0]
+    tools = {query.query_id: bench.toolset for bench in benches for query in bench.queries}
+    wanted = tools[query.query_id.split("/", 1)[1]][golden[0]]
+    (ranks,) = frozen.ranks(query, golden[:1], [wanted.description])
+    assert list(ranks) == [1]
+
+
+def test_requests_near_to_a_dataset_without_examples_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no annotated examples"):
+        main(["--out", str(tmp_path), "--near", "public/bfcl"], standalone_mode=False)

@@ -1,6 +1,7 @@
 """Any Hugging Face causal language model on this machine, with a LoRA adapter where there is one."""
 
 import hashlib
+import inspect
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ class CausalGenerator:
         self.tokenizer = tokenizer
         limits = (getattr(model.config, "max_position_embeddings", None), tokenizer.model_max_length)
         self.positions: int = min(limit for limit in limits if limit)
+        self.base = model.get_base_model() if hasattr(model, "get_base_model") else model
 
     @classmethod
     def adapted(cls, model: Any, tokenizer: Any, adapter: Path) -> Self:
@@ -99,10 +101,10 @@ class CausalGenerator:
         tokenizer = self.tokenizer
         batch = tokenizer.pad({"input_ids": prompts}, padding=True, padding_side="left", return_tensors="pt")
         batch = {name: batch[name].to(self.model.device) for name in ("input_ids", "attention_mask")}
+        length = batch["input_ids"].shape[1]
         sampling = {"temperature": decoding.temperature, "top_k": decoding.top_k} if decoding.temperature else {}
         config = GenerationConfig(
             max_new_tokens=decoding.max_new_tokens,
-            num_return_sequences=decoding.samples,
             do_sample=bool(decoding.temperature),
             pad_token_id=tokenizer.pad_token_id,
             eos_token_id=self._ends,
@@ -110,11 +112,32 @@ class CausalGenerator:
         )
         with torch.inference_mode():
             stop = [_Deadline(deadline)] if deadline is not None else None
-            once = [_NoRepeats(decoding.no_repeat, batch["input_ids"].shape[1])] if decoding.no_repeat else None
+            once = [_NoRepeats(decoding.no_repeat, length)] if decoding.no_repeat else None
+            if decoding.samples > 1:
+                batch = self._read_once(batch, decoding.samples)
             ids = self.model.generate(**batch, generation_config=config, stopping_criteria=stop, logits_processor=once)
         check_deadline(deadline)
-        texts: list[str] = tokenizer.batch_decode(ids[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+        texts: list[str] = tokenizer.batch_decode(ids[:, length:], skip_special_tokens=True)
         return texts
+
+    def _read_once(self, batch: dict[str, Any], samples: int) -> dict[str, Any]:
+        """Return a row a sample, whose prompts but for their last token have been read, each once for all its samples.
+
+        On a GPU this saves an eighth to a sixth of the time, and packing the prompts into one row saves no more
+        (results/prepacking.md).
+        """
+        import torch
+
+        ids, mask = (batch[name][:, :-1] for name in ("input_ids", "attention_mask"))
+        more = {"position_ids": (mask.cumsum(1) - 1).clamp(min=0), "logits_to_keep": 1}
+        taken = inspect.signature(self.base.forward).parameters
+        more = {name: value for name, value in more.items() if name in taken}
+        cache = self.model(input_ids=ids, attention_mask=mask, use_cache=True, **more).get("past_key_values")
+        rows = {name: torch.repeat_interleave(values, samples, 0) for name, values in batch.items()}
+        if not hasattr(cache, "batch_repeat_interleave"):
+            return rows  # a model without attention keeps something else, and reads each copy
+        cache.batch_repeat_interleave(samples)
+        return {**rows, "past_key_values": cache}
 
 
 class _NoRepeats:

@@ -8,7 +8,7 @@ from mtrb.errors import InputError
 from qta.encoder import Encoder
 from qta.rewriting import open_rewriter
 from qta.rewriting.generator import Decoding
-from qta.rewriting.local import CausalGenerator, accepted, fingerprint, load_model
+from qta.rewriting.local import DEFAULT_BASE, CausalGenerator, accepted, fingerprint, load_model
 from qta.rewriting.prompt import Prompt
 from tests.aligning import trained
 from tests.tiny import TEMPLATE, make_llama
@@ -64,6 +64,15 @@ def test_an_answer_ends_with_any_end_token_of_the_model(base: str) -> None:
     ends = [generator.tokenizer.eos_token_id, generator.tokenizer.convert_tokens_to_ids(first)]
     generator.model.generation_config.eos_token_id = ends
     assert generator.generate(asked, Decoding(max_new_tokens=8)) == [[first]]
+
+
+@pytest.mark.parametrize("default", [True, False])
+def test_samples_as_good_as_certain_are_the_answer_whatever_else_is_read_with_them(base: str, default: bool) -> None:
+    generator = CausalGenerator(*load_model(DEFAULT_BASE if default else base))
+    asked = [Prompt().messages(text, []) for text in ("refund it", "refund the order that never came, and say so")]
+    alone = [generator.generate([one], Decoding(max_new_tokens=8))[0][0] for one in asked]
+    certain = Decoding(max_new_tokens=8, samples=3, temperature=0.01, top_k=1)
+    assert generator.generate(asked, certain) == [[answer] * 3 for answer in alone]
 
 
 def test_an_absent_base_is_refused(tmp_path: Path, encoder: Encoder) -> None:

@@ -11,7 +11,6 @@ the two rows is. What is in the working folder is left as it is, so that an inte
 import json
 import statistics
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ def measure(job: Job, rate: float, work: Path) -> Mapping[str, Any]:
     """Return how well the unseen halves are served by each row, before and after; from the folder where it is there."""
     path = work / f"{job.folder.replace('/', '_')}-{rate}.json"
     if not path.exists():
-        settings = replace_rate(job, rate).settings
+        settings = job.at(rate).settings
         examples = Examples.of(job.annotated, job.annotated.toolset)
         minilm, tools = Workbench(job.annotated.toolset, Encoder()).minilm, list(job.annotated.toolset)
         frozen = FrozenMiniLM(minilm, tools)
@@ -44,12 +43,6 @@ def measure(job: Job, rate: float, work: Path) -> Mapping[str, Any]:
         path.write_text(json.dumps({"found": found, "rewrites": rewrites}, ensure_ascii=False), "utf-8")
     content: Mapping[str, Any] = json.loads(path.read_text("utf-8"))["found"]
     return content
-
-
-def replace_rate(job: Job, rate: float) -> Job:
-    """Return the job with another learning rate."""
-    dpo = job.settings.dpo.model_copy(update={"learning_rate": rate})
-    return replace(job, settings=job.settings.model_copy(update={"dpo": dpo}))
 
 
 def means(found: list[Mapping[str, Any]]) -> Iterator[tuple[str, float, float]]:

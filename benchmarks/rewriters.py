@@ -13,7 +13,7 @@ others three.
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -31,6 +31,9 @@ from qta.training.run import train_dpo, train_paper
 
 DATASETS = ("mtrb/restbench", "mtrb/metatool", "mtrb/toolbench-standin", "sample")
 KINDS = ("qta", "paper", "curve", "ranking")
+PAPER_RATES = {"mtrb/restbench": 6e-4, "mtrb/toolbench-standin": 6e-4}
+"""Learning rates of the paper's pipeline where halves of the examples are served better than by the default, see
+results/rates.md."""
 CURVE, DRAWS = (1, 3, 5), 3
 RANKED = ("mtrb/restbench", "sample")
 
@@ -43,6 +46,11 @@ class Job:
     annotated: Benchmark
     settings: AlignSettings
     paper: bool = False
+
+    def at(self, rate: float) -> "Job":
+        """Return the job at another learning rate."""
+        dpo = self.settings.dpo.model_copy(update={"learning_rate": rate})
+        return replace(self, settings=self.settings.model_copy(update={"dpo": dpo}))
 
     def run(self, out: Path, encoder: Encoder) -> None:
         """Align it; where all candidates are as good, leave a note that says so."""
@@ -79,7 +87,8 @@ def jobs(kind: str, seeds: int) -> Iterator[Job]:
     else:
         for annotated, seed in _taught(seeds):
             folder = f"{kind}/{annotated.dataset_id}/{annotated.split}/seed-{seed}"
-            yield Job(folder, annotated, _settings(seed, "sampled" if kind == "paper" else "nearest"), kind == "paper")
+            job = Job(folder, annotated, _settings(seed, "sampled" if kind == "paper" else "nearest"), kind == "paper")
+            yield job.at(PAPER_RATES.get(annotated.dataset_id, job.settings.dpo.learning_rate)) if job.paper else job
 
 
 def fewer(count: int, draw: int) -> Benchmark:

@@ -13,15 +13,15 @@ from mtrb.types import Query, Tool
 from qta.hybrid import Allowed, HybridRetriever
 from qta.reading import Reading
 from qta.rewriting.generator import DeadlineError, Decoding, GenerationError, Generator
-from qta.rewriting.prompt import Prompt
+from qta.rewriting.prompt import Message, Prompt, plain_text
 from qta.steps import STEPS, StepRule, join_steps, split_steps
 
 logger = logging.getLogger(__name__)
 
 _CACHED = 10_000
 
-_Asked = tuple[str, tuple[str, ...]]
-"""A request and the ids of the tools shown: another caller may be shown others, and must not see these."""
+_Asked = str
+"""All that the model is told of a request: another caller may be shown other tools, and must not see these."""
 
 
 @dataclass(frozen=True)
@@ -70,27 +70,26 @@ class ToolRewriter:
 
     def steps(self, requests: Sequence[str], shown: Sequence[Sequence[Tool]]) -> list[Rewrite]:
         """Return the steps of each request, for which the model is shown these tools, best first."""
-        asked = [(text, tuple(tool.tool_id for tool in tools)) for text, tools in zip(requests, shown, strict=True)]
+        conversations = [self.prompt.messages(*one) for one in zip(requests, shown, strict=True)]
+        asked = [plain_text(conversation) for conversation in conversations]
         found = {one: rewrite for one in asked if (rewrite := self._recall(one))}
-        missing = {one: tools for one, tools in zip(asked, shown, strict=True) if one not in found}
+        missing = {one: said for one, said in zip(asked, conversations, strict=True) if one not in found}
         if missing:
             found |= self._generate(missing)
         return [found[one] for one in asked]
 
-    def _generate(self, shown: Mapping[_Asked, Sequence[Tool]]) -> dict[_Asked, Rewrite]:
-        requests = list(shown)
+    def _generate(self, asked: Mapping[_Asked, list[Message]]) -> dict[_Asked, Rewrite]:
         deadline = None if self.timeout is None else time.monotonic() + self.timeout
-        conversations = [self.prompt.messages(text, tools) for (text, _), tools in shown.items()]
         try:
-            answers = self.generator.generate(conversations, self.decoding, deadline)
+            answers = self.generator.generate(list(asked.values()), self.decoding, deadline)
         except GenerationError as error:
             reason = "rewrite_timeout" if isinstance(error, DeadlineError) else "rewrite_failed"
-            logger.warning("%d requests go through as they are: %s", len(requests), error)
-            return {request: self._failed(reason) for request in requests}
+            logger.warning("%d requests go through as they are: %s", len(asked), error)
+            return {request: self._failed(reason) for request in asked}
         except Exception:  # a device out of memory, a fault of ours: no request fails for its rewrite
-            logger.exception("%d requests go through as they are", len(requests))
-            return {request: self._failed("rewrite_failed") for request in requests}
-        return {request: self._taken(request, texts[0]) for request, texts in zip(requests, answers, strict=True)}
+            logger.exception("%d requests go through as they are", len(asked))
+            return {request: self._failed("rewrite_failed") for request in asked}
+        return {request: self._taken(request, texts[0]) for request, texts in zip(asked, answers, strict=True)}
 
     def _taken(self, request: _Asked, text: str) -> Rewrite:
         steps = tuple(split_steps(text))

@@ -66,6 +66,13 @@ def test_equal_requests_are_asked_once() -> None:
     assert len(model.asked) == 2
 
 
+def test_a_tool_that_says_something_else_is_asked_about_anew() -> None:
+    rewriter = ToolRewriter(Scripted("a", "b"))
+    assert rewriter.steps(["x"], [TOOLS])[0].steps == ("a",)
+    changed = [replace(TOOLS[0], description="Cancel a booking."), *TOOLS[1:]]
+    assert rewriter.steps(["x"], [changed])[0].steps == ("b",)
+
+
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [

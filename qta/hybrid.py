@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from mtrb.types import Query, Run, ScoredTool, Tool
 from qta.completion import CompletionRule, Provider
+from qta.dense import TaughtDense
 from qta.pipeline import Index
 from qta.reading import Part, Reader, Reading, TextEncoder
 from qta.retrievers import best
@@ -57,6 +58,7 @@ class Stages:
         completion: how providers of ids are brought along.
         prior: what a tool's score is raised by, by position.
         partners: tools that examples need beside a tool, by position; they are brought along as providers are.
+        requests: the mean of the vectors of the requests that examples use a tool for, by position, see `TaughtDense`.
     """
 
     weight: float = LEXICAL_WEIGHT
@@ -65,6 +67,7 @@ class Stages:
     completion: CompletionRule | None = None
     prior: Mapping[int, float] = field(default_factory=dict)
     partners: Mapping[int, Sequence[int]] = field(default_factory=dict)
+    requests: Mapping[int, NDArray[np.float32]] = field(default_factory=dict)
 
 
 @dataclass
@@ -104,6 +107,7 @@ class HybridRetriever:
         for position, bonus in stages.prior.items():
             self._prior[position] = bonus
         self._raised = np.flatnonzero(self._prior)
+        self._dense = TaughtDense(index.dense, stages.requests) if stages.requests else index.dense
 
     def retrieve(self, queries: Sequence[Query], k: int) -> Run:
         """Rank for each query; a rewritten one by its original text and the steps of the rewrite."""
@@ -128,7 +132,7 @@ class HybridRetriever:
         lexical = self._lexical(reading.tokens, allowed)
         named = self.named(reading.text, allowed)
         n = _CANDIDATES + _CANDIDATES_PER_PLACE * k
-        nearest, cosines = self.index.dense.search(reading.vector, n, allowed)
+        nearest, cosines = self._dense.search(reading.vector, n, allowed)
         trace.nearest = float(cosines[0]) if len(cosines) else 0.0
         candidates = np.concatenate([nearest, _highest(lexical, n), self._raised, *named])
         bonus = self._prior + _bonus(named, len(self._prior))
@@ -137,7 +141,7 @@ class HybridRetriever:
 
         def score(new: Positions) -> Scores:
             unknown = new[np.isnan(meaning[new])]
-            meaning[unknown] = self.index.dense.cosines(reading.vector, unknown)
+            meaning[unknown] = self._dense.cosines(reading.vector, unknown)
             return np.asarray(meaning[new] + np.float32(self.stages.weight) * lexical[new] + bonus[new])
 
         ranking = _Ranking(score, len(bonus), allowed)
@@ -174,7 +178,7 @@ class HybridRetriever:
         return self.index.providers.needs(self.index.tools[position], allowed=allowed)
 
     def _fused(self, vector: Scores, lexical: Scores, positions: Positions) -> Scores:
-        return self.index.dense.cosines(vector, positions) + np.float32(self.stages.weight) * lexical[positions]
+        return self._dense.cosines(vector, positions) + np.float32(self.stages.weight) * lexical[positions]
 
     def _give_places(self, ranking: "_Ranking", reading: Reading, trace: "Trace") -> None:
         """Bring each step's and clause's best tool to the side of the best of all, in their order, before any prior."""
@@ -202,7 +206,7 @@ class HybridRetriever:
         """Return the best tool for a part of a request by itself, and its score."""
         lexical = self._lexical(tokenize(part.text), allowed)
         if among is None:
-            among = self.index.dense.search(part.vector, _CANDIDATES, allowed)[0]
+            among = self._dense.search(part.vector, _CANDIDATES, allowed)[0]
         positions = np.union1d(among, _highest(lexical, _PART_WORDS))
         scores = self._fused(part.vector, lexical, positions)
         first = best(scores, 1, positions)[0]

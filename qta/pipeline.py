@@ -32,6 +32,10 @@ class Dense(Protocol):
         """Return the cosines of given tools."""
         ...
 
+    def vector(self, position: int) -> NDArray[np.float32]:
+        """Return a tool's vector."""
+        ...
+
 
 class Finder(Protocol):
     """Find the tools that a text names."""

@@ -22,12 +22,12 @@ from mtrb.benchmarks.public import NAMES
 from mtrb.types import Benchmark, Query, Run, ScoredTool, Tool
 from qta.baselines import FloatDenseRetriever
 from qta.completion import CompletionRule
-from qta.encoder import Encoder
+from qta.encoder import WEIGHTS, Encoder
 from qta.hybrid import LEXICAL_WEIGHT, SERVED, HybridRetriever, Stages
 from qta.index import ToolIndex, build_in_memory
 from qta.lexical import LexicalIndex, lexical_text
 from qta.retrievers import best
-from qta.rewriting import RewriterChoice
+from qta.rewriting import open_rewriter
 from qta.rewriting.rewriter import CatalogueRewriter
 from qta.steps import UNBOUNDED, StepRule
 from qta.tokens import tokenize
@@ -76,7 +76,7 @@ class Study:
     @cached_property
     def _rewritten(self) -> list[Query]:
         shows = HybridRetriever(self._index, self._encoder)
-        return CatalogueRewriter(RewriterChoice().open(), shows).rewrite(self.bench.queries)
+        return CatalogueRewriter(open_rewriter(WEIGHTS), shows).rewrite(self.bench.queries)
 
     def ranked(self, scores: Scores) -> Run:
         """Return the rankings by these scores, ties as everywhere in catalogue order."""

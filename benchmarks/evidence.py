@@ -25,7 +25,7 @@ from benchmarks.evidence_report import plot, table
 from benchmarks.published import publish
 from benchmarks.rewriters import CURVE, DATASETS, DRAWS, RANKED, fewer
 from benchmarks.rewrites import best_and_worst, shifts
-from benchmarks.study import MEASURES, Aligned, Study, aligned, build_in, percent, recipe_of
+from benchmarks.study import MEASURES, Aligned, Study, aligned, build_in, percent, recipe_of, stages_of
 from mtrb.benchmarks import load, load_examples
 from mtrb.types import Benchmark, Run
 from qta import taught
@@ -53,10 +53,7 @@ def added(study: Study, draws: Sequence[Examples], rewriters: Path) -> dict[str,
     """Compare `qta` with what it is without the rewriter, and with the two baselines that only count uses."""
     found = [one for examples in draws for one in aligned(rewriters, examples)]
     recipes = [recipe_of(one, study.bench) for one in found]
-    runs = [
-        study.run(recipe.stages(one.examples), one.build if one.accepted else None)
-        for one, recipe in zip(found, recipes, strict=True)
-    ]
+    runs = [study.run(stages_of(one, study.bench), one.build if one.accepted else None) for one in found]
     result = study.score(runs)
     against: dict[str, Any] = {}
     systems = {"qta-no-rewrite": taught.no_rewrite, "usage-prior": taught.usage_prior}
@@ -75,17 +72,14 @@ def added(study: Study, draws: Sequence[Examples], rewriters: Path) -> dict[str,
 
 def ablation(study: Study, draws: Sequence[Examples], rewriters: Path) -> dict[str, dict[str, float]]:
     """Return the figures of `qta` with one stage off."""
-    found = [(one, recipe_of(one, study.bench)) for examples in draws for one in aligned(rewriters, examples)]
+    found = [(one, stages_of(one, study.bench)) for examples in draws for one in aligned(rewriters, examples)]
 
     def figures(change: Mapping[str, Any], rewrite: bool = True) -> dict[str, float]:
         return percent(
             study.score(
                 [
-                    study.run(
-                        replace(recipe.stages(one.examples), **change),
-                        one.build if one.accepted and rewrite else None,
-                    )
-                    for one, recipe in found
+                    study.run(replace(stages, **change), one.build if one.accepted and rewrite else None)
+                    for one, stages in found
                 ]
             )
         )
@@ -112,10 +106,7 @@ def curve(study: Study, rewriters: Path) -> list[dict[str, Any]]:
             some = [Examples.of(fewer(count, draw), study.benchmark.toolset) for draw in range(DRAWS)]
             folders = [rewriters / "curve" / f"{count}" / f"draw-{draw}" for draw in range(DRAWS)]
             found = [Aligned(build_in(folder), one) for folder, one in zip(folders, some, strict=True)]
-        runs = [
-            study.run(recipe_of(one, study.bench).stages(one.examples), one.build if one.accepted else None)
-            for one in found
-        ]
+        runs = [study.run(stages_of(one, study.bench), one.build if one.accepted else None) for one in found]
         rows.append(
             {
                 "examples": count,

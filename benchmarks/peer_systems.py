@@ -80,7 +80,7 @@ class Ours:
         from qta.rewriting import RewriterChoice
 
         encoder = encoder or Encoder()
-        self._engine = Engine(LiveCatalogue(folder, encoder), encoder, RewriterChoice().open() if rewriter else None)
+        self._engine = Engine(LiveCatalogue(folder, encoder), encoder, *(RewriterChoice().open() if rewriter else ()))
 
     @staticmethod
     def build_given(tools: Sequence[Tool], vectors: Vectors, folder: Path) -> None:

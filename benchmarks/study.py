@@ -14,10 +14,11 @@ from qta.encoder import Encoder
 from qta.examples import Examples
 from qta.hybrid import HybridRetriever, Stages
 from qta.pipeline import Retriever
+from qta.recipe import Recipe, choose_recipe
 from qta.rewriting import open_rewriter
 from qta.rewriting.manifest import RewriterManifest, last_build
 from qta.rewriting.rewriter import CatalogueRewriter
-from qta.taught import NOTHING_TO_LEARN, Recipe, choose_recipe
+from qta.taught import NOTHING_TO_LEARN
 from qta.workbench import Workbench
 
 MEASURES = [Sufficiency @ 5, Sufficiency @ 10]
@@ -46,6 +47,11 @@ class Aligned:
 def recipe_of(one: Aligned, bench: Workbench) -> Recipe:
     """Return what leave-one-out chooses beside a rewriter: once, since several tables need it."""
     return choose_recipe(bench, one.examples, one.gate.get("rewrites") if one.accepted else None).value
+
+
+def stages_of(one: Aligned, bench: Workbench) -> Stages:
+    """Return the stages of a ranking that has learnt its lesson."""
+    return recipe_of(one, bench).lesson(one.examples, bench.toolset).stages(bench.toolset.positions.get)
 
 
 class Study:

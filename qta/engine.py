@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from qta.conformal import LEVEL
 from qta.encoder import Encoder
 from qta.examples import usage_prior
 from qta.feedback import WEIGHT, FeedbackStore, tenant_of
-from qta.hybrid import SERVED, HybridRetriever, Stages, Trace
+from qta.hybrid import HybridRetriever, Stages, Trace
+from qta.lesson import UNTAUGHT, Lesson
 from qta.overlay import Overlay
 from qta.reading import Reading
 from qta.remarks import remark, why
@@ -48,19 +50,24 @@ class _View:
     sizes: dict[tuple[Any, ...], int] = field(default_factory=dict)
     retrievers: dict[str | None, HybridRetriever] = field(default_factory=dict)
 
+    @cached_property
+    def untaught(self) -> HybridRetriever:
+        """Return what ranks without a lesson and feedback: a rewriter is shown the tools that it was aligned with."""
+        return HybridRetriever(self.now, self.encoder)
+
     def retriever(self, granted: frozenset[str] | None) -> HybridRetriever:
-        """Return what ranks for a caller, with the prior that the feedback of its own tenant gives."""
+        """Return what ranks for a caller, with the prior of the lesson and of what its own tenant has fed back."""
         tenant = tenant_of(granted)
         known = tenant if tenant in self.uses else None  # all who gave none share one
         found = self.retrievers.get(known)
         if found is None:
             if len(self.retrievers) > _REMEMBERED:
                 self.retrievers.clear()
-            uses = self.uses.get(tenant, {})
-            places = {tool_id: at for tool_id in uses if (at := self.now.position(tool_id)) is not None}
-            prior = usage_prior({at: uses[tool_id] for tool_id, at in places.items()}, WEIGHT)
-            stages = replace(self.stages, prior={**self.stages.prior, **prior})
-            found = self.retrievers[known] = HybridRetriever(self.now, self.encoder, stages)
+            prior = dict(self.stages.prior)
+            for tool_id, bonus in usage_prior(self.uses.get(tenant, {}), WEIGHT).items():
+                if (at := self.now.position(tool_id)) is not None:
+                    prior[at] = prior.get(at, 0.0) + bonus
+            found = self.retrievers[known] = HybridRetriever(self.now, self.encoder, replace(self.stages, prior=prior))
         return found
 
     def why(self, tool_id: str, trace: Trace, asked: Request) -> dict[str, Any]:
@@ -98,7 +105,7 @@ class Engine:
         catalogue: Catalogue,
         encoder: Encoder,
         rewriter: ToolRewriter | None = None,
-        stages: Stages = SERVED,
+        lesson: Lesson = UNTAUGHT,
     ) -> None:
         """Take an open catalogue and load everything a first request would have to wait for.
 
@@ -110,20 +117,20 @@ class Engine:
         self.feedback = FeedbackStore(catalogue.folder)
         self._calibrations = Calibrations(catalogue.folder, encoder.identity)
         self._encoder = encoder
-        self._stages = replace(stages, steps=rewriter.rule) if rewriter and stages.steps else stages
+        self._lesson = lesson
         self._view: _View | None = None
         self.retrieve("warm up", 1)
 
     @classmethod
     def open(cls, folder: Path, rewriter: RewriterChoice | None = None) -> "Engine":
-        """Open an index folder with the encoder of this package, and a rewriter where one is wanted.
+        """Open an index folder with the encoder of this package, and a rewriter and its lesson where one is wanted.
 
         Raises:
             ArtefactError: the index, the encoder or the rewriter is absent, damaged or does not fit.
             MissingDependencyError: its tools are in Milvus, and pymilvus is not installed.
         """
         encoder = Encoder()
-        return cls(open_catalogue(folder, encoder), encoder, rewriter.open() if rewriter else None)
+        return cls(open_catalogue(folder, encoder), encoder, *(rewriter.open() if rewriter else ()))
 
     @property
     def about(self) -> dict[str, Any]:
@@ -145,10 +152,11 @@ class Engine:
         available = int(mask.sum())
         allowed = mask if available < len(mask) else None
         retriever = view.retriever(asked.granted)
-        reader = retriever.reader
+        # A rewriter is shown tools that clauses have places among, whatever was learnt of clauses.
+        reader = view.untaught.reader if self.rewriter else retriever.reader
         reading = reader.read(asked.query)
         clock.stop("encode")
-        rewritten = self._rewrite(retriever, reading, asked, allowed)
+        rewritten = self._rewrite(view, reading, asked, allowed)
         if rewritten.steps:
             reading = reader.with_steps(reading, rewritten.steps)
         if rewritten.steps or rewritten.failure:
@@ -202,7 +210,8 @@ class Engine:
             same = view is not None and view.now.base is now.base
             facets = view.selector.base if same and view else Facets.of(now.base.columns)
             selector = Selector(now, facets)
-            view = self._view = _View(now, self._encoder, self._stages, selector, _about(now), uses)
+            stages = self._lesson.stages(now.position)
+            view = self._view = _View(now, self._encoder, stages, selector, _about(now), uses)
         return view
 
     def _about(self, view: _View, granted: frozenset[str] | None) -> dict[str, Any]:
@@ -212,15 +221,15 @@ class Engine:
         told = {name: value for name, value in view.about.items() if name in ("search", "encoder")}
         return {"tools": int(view.selector.allowed(ALL, granted).sum()), **told}
 
-    def _rewrite(self, retriever: HybridRetriever, reading: Reading, asked: Request, allowed: Mask | None) -> Rewrite:
+    def _rewrite(self, view: _View, reading: Reading, asked: Request, allowed: Mask | None) -> Rewrite:
         """Return the steps of a request; one that names its tool is left alone unless asked for."""
         if asked.rewrite == "off" or (asked.rewrite == "auto" and self.rewriter is None):
             return Rewrite()
         if self.rewriter is None:
             return Rewrite(failure="no_rewriter")
-        if asked.rewrite == "auto" and retriever.named(reading.text, allowed):
+        if asked.rewrite == "auto" and view.untaught.named(reading.text, allowed):
             return Rewrite()
-        shown = self.rewriter.show(retriever, reading, allowed)
+        shown = self.rewriter.show(view.untaught, reading, allowed)
         return self.rewriter.steps([reading.text], [shown])[0]
 
     def _remarks(self, reading: Reading, rewritten: Rewrite) -> list[dict[str, str]]:

@@ -8,6 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import permutations
 from typing import Generic, TypeVar
 
@@ -22,6 +23,9 @@ PRIOR_WEIGHTS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
 
 _TOGETHER = 2  # examples that two tools share; once may be chance
 _FEWEST = 4  # below that leave-one-out tells nothing
+
+HELD_OUT = 100
+"""Examples that leave-one-out holds out at most, evenly drawn; there may be thousands, and all of them teach."""
 
 
 @dataclass(frozen=True)
@@ -62,14 +66,16 @@ class Examples:
         """Return all examples but one."""
         return self.part(number for number in range(len(self)) if number != held_out)
 
+    @cached_property
     def uses(self) -> Counter[int]:
         """Count in how many examples each tool is golden; the most used first, equals in catalogue order."""
         counts = Counter(position for golden in self.golden for position in golden)
         return Counter(dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))))
 
+    @cached_property
     def partners(self) -> dict[int, list[int]]:
         """Return for each tool those that were needed beside it in most of its examples, and in two at least."""
-        uses, together = self.uses(), Counter(pair for golden in self.golden for pair in permutations(set(golden), 2))
+        uses, together = self.uses, Counter(pair for golden in self.golden for pair in permutations(set(golden), 2))
         found: dict[int, list[int]] = {}
         for (tool, other), count in sorted(together.items()):
             if count >= _TOGETHER and 2 * count > uses[tool]:
@@ -78,7 +84,7 @@ class Examples:
 
     def prior(self, weight: float) -> dict[int, float]:
         """Return what each used tool's score is raised by: weight x log(1 + uses)."""
-        return usage_prior(self.uses(), weight)
+        return usage_prior(self.uses, weight)
 
 
 def usage_prior(uses: Mapping[Key, int], weight: float) -> dict[Key, float]:
@@ -94,12 +100,18 @@ class Choice(Generic[Value]):
     scores: dict[Value, tuple[float, float]]
     from_examples: bool
 
+    @property
+    def by(self) -> str:
+        """Return what it was chosen by."""
+        return "leave-one-out" if self.from_examples else "default"
+
 
 def leave_one_out(
     examples: Examples,
     values: Sequence[Value],
     rank: Callable[[Value, Examples, Query], Sequence[int]],
     default: Value,
+    advance: Callable[[int], object] = lambda _: None,
 ) -> Choice[Value]:
     """Choose the value whose rankings of held-out examples are best; of equals the first.
 
@@ -111,16 +123,24 @@ def leave_one_out(
         values: what there is to choose from, the most careful first.
         rank: given a value, the other examples and a request, returns the positions of the tools, best first.
         default: taken where there are too few examples.
+        advance: told of each example that was held out.
     """
     if len(examples) < _FEWEST:
         return Choice(default, {}, from_examples=False)
-    scores = {}
-    for value in values:
-        worst = []
-        for number, (query, golden) in enumerate(zip(examples.queries, examples.golden, strict=True)):
-            ranking = list(rank(value, examples.without(number), query))
+    worst: dict[Value, list[int]] = {value: [] for value in values}
+    count = min(len(examples), HELD_OUT)
+    for number in (place * len(examples) // count for place in range(count)):
+        query, golden, known = examples.queries[number], examples.golden[number], examples.without(number)
+        for value in values:
+            ranking = list(rank(value, known, query))
             places = {position: place for place, position in enumerate(ranking, start=1)}
-            worst.append(max(places.get(position, len(ranking) + 1) for position in golden))
-        sufficiency = sum((place <= 5) + (place <= 10) for place in worst) / (2 * len(worst))
-        scores[value] = (sufficiency, -sum(map(math.log, worst)) / len(worst))
+            worst[value].append(max(places.get(position, len(ranking) + 1) for position in golden))
+        advance(1)
+    scores = {value: _criterion(ranks) for value, ranks in worst.items()}
     return Choice(max(values, key=lambda value: scores[value]), scores, from_examples=True)
+
+
+def _criterion(worst: Sequence[int]) -> tuple[float, float]:
+    """Return Sufficiency and the log of ranks, the higher the better, by the rank of each request's worst tool."""
+    sufficiency = sum((place <= 5) + (place <= 10) for place in worst) / (2 * len(worst))
+    return sufficiency, -sum(map(math.log, worst)) / len(worst)

@@ -79,7 +79,7 @@ class Trace:
         words: what the words they share count beside it.
         named: tools that the request names.
         places: tools that a clause or a step has brought up, and which.
-        provides: tools that were brought along, and the tool that needs what they provide.
+        brought: tools that were brought along, as what (`provides_for`, `used_with`), and the tool that brought them.
         nearest: the highest cosine of all tools; 0 where there is none.
     """
 
@@ -87,12 +87,12 @@ class Trace:
     words: dict[int, float] = field(default_factory=dict)
     named: set[int] = field(default_factory=set)
     places: dict[int, tuple[str, str]] = field(default_factory=dict)
-    provides: dict[int, int] = field(default_factory=dict)
+    brought: dict[int, tuple[str, int]] = field(default_factory=dict)
     nearest: float = 0.0
 
 
 SERVED = Stages(clauses=CLAUSES, steps=STEPS, completion=CompletionRule())
-"""What is served: all stages; there are steps where there is a rewriter, and a prior where there are examples."""
+"""What is served: all stages; there are steps where there is a rewriter, and what examples teach where they have."""
 
 
 class HybridRetriever:
@@ -111,10 +111,13 @@ class HybridRetriever:
 
     def retrieve(self, queries: Sequence[Query], k: int) -> Run:
         """Rank for each query; a rewritten one by its original text and the steps of the rewrite."""
+        return {query.query_id: self.rank(one, k) for query, one in zip(queries, self.read(queries), strict=True)}
+
+    def read(self, queries: Sequence[Query]) -> list[Reading]:
+        """Read queries, a rewritten one with the steps of the rewrite."""
         readings = self.reader.read_all([query.original or query.text for query in queries])
         rewrites = [split_steps(query.text) if query.original else () for query in queries]
-        readings = [self.reader.with_steps(*one) for one in zip(readings, rewrites, strict=True)]
-        return {query.query_id: self.rank(reading, k) for query, reading in zip(queries, readings, strict=True)}
+        return [self.reader.with_steps(*one) for one in zip(readings, rewrites, strict=True)]
 
     def nearest(self, text: str, count: int) -> list[Tool]:
         """Return the tools that a rewriter is shown for a request, best first."""
@@ -149,8 +152,8 @@ class HybridRetriever:
         self._give_places(ranking, reading, trace)
         if self.stages.completion:
             needing = ranking.first(self.stages.completion.first)
-            needs = [(int(at), group) for at in needing for group in self._brought(int(at), allowed)]
-            providers = np.array([one.position for _, group in needs for one in group], np.int64)
+            needs = [(int(at), *one) for at in needing for one in self._brought(int(at), allowed)]
+            providers = np.array([one.position for _, _, group in needs for one in group], np.int64)
             ranking.add(providers)
             ranking.scores = _completed(ranking.scores, needs, self.stages.completion, trace)
         first = ranking.first(k)
@@ -163,10 +166,11 @@ class HybridRetriever:
         """Return the tools of each name in a text, of the allowed ones."""
         return self.index.finder.find(text, allowed)
 
-    def _brought(self, position: int, allowed: Allowed | None) -> list[list[Provider]]:
+    def _brought(self, position: int, allowed: Allowed | None) -> list[tuple[str, list[Provider]]]:
         """Return what a tool brings along: for each of its needs one of several providers, and each of its partners."""
-        partners = self.stages.partners.get(position, ())
-        return self._needs(position, allowed) + [[Provider(other, strength=0)] for other in partners]
+        partners = [[Provider(other, strength=0)] for other in self.stages.partners.get(position, ())]
+        kinds = {"provides_for": self._needs(position, allowed), "used_with": partners}
+        return [(kind, group) for kind, groups in kinds.items() for group in groups]
 
     def _needs(self, position: int, allowed: Allowed | None) -> list[list[Provider]]:
         if position not in self._known_needs:
@@ -237,7 +241,7 @@ class _Ranking:
 
 
 def _completed(
-    scores: Scores, needs: Sequence[tuple[int, Sequence[Provider]]], rule: CompletionRule, trace: "Trace"
+    scores: Scores, needs: Sequence[tuple[int, str, Sequence[Provider]]], rule: CompletionRule, trace: "Trace"
 ) -> Scores:
     """Lift for each need its best provider to the side of the tool that has the need.
 
@@ -246,7 +250,7 @@ def _completed(
     """
     # The best tool stays the first: it is what was asked for.
     after, limit = scores.copy(), scores.max(initial=0.0) - _BEHIND
-    for position, group in needs:
+    for position, kind, group in needs:
         provider = max(group, key=lambda one: scores[one.position] + rule.strength * one.strength).position
         if np.isneginf(scores[provider]):
             continue  # none of them is allowed
@@ -254,7 +258,7 @@ def _completed(
         lifted = min(scores[position] + lead, limit)
         if lifted > after[provider]:
             after[provider] = lifted
-            trace.provides[provider] = position
+            trace.brought[provider] = kind, position
     return after
 
 

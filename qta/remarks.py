@@ -49,8 +49,9 @@ def why(now: Overlay, position: int, trace: Trace, asked: Request, prior: float,
         reasons[kind] = text
     if prior:
         reasons["prior"] = round(prior, 4)
-    if position in trace.provides:
-        reasons["provides_for"] = now.ids[trace.provides[position]]
+    if position in trace.brought:
+        kind, by = trace.brought[position]
+        reasons[kind] = now.ids[by]
     if now.ids[position] in asked.always:
         reasons["always"] = True
     filtered = [name for name, value in vars(asked.wanted).items() if value != getattr(ALL, name)]

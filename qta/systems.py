@@ -1,7 +1,7 @@
 """The systems that `qta eval` can run, by name."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from mtrb.errors import InputError
 from mtrb.types import Tool
@@ -9,9 +9,9 @@ from qta import taught
 from qta.baselines import FloatDenseRetriever, PaperBM25Retriever, RandomRetriever
 from qta.completion import CompletionRule
 from qta.examples import Examples
-from qta.hybrid import LEXICAL_WEIGHT, SERVED, HybridRetriever, Stages
+from qta.hybrid import LEXICAL_WEIGHT, HybridRetriever, Stages
 from qta.index import build_in_memory
-from qta.pipeline import Pipeline, Retriever
+from qta.pipeline import Retriever
 from qta.retrievers import DenseRetriever, LexicalRetriever
 from qta.taught import Taught
 from qta.workbench import Workbench
@@ -39,11 +39,9 @@ def _hybrid(bench: Workbench, weight: str) -> Retriever:
 
 def _rewritten(bench: Workbench, folder: str) -> Retriever:
     from qta.rewriting import RewriterChoice
-    from qta.rewriting.rewriter import CatalogueRewriter
 
-    rewriter = RewriterChoice(folder or "default").open()
-    retriever = HybridRetriever(bench.index, bench.encoder, replace(SERVED, steps=rewriter.rule))
-    return Pipeline(CatalogueRewriter(rewriter, retriever), retriever)
+    opened = RewriterChoice(folder or "default").open()
+    return taught.served(bench, opened.lesson, opened.rewriter)
 
 
 def _expanded(bench: Workbench, requests: str) -> Retriever:
@@ -88,7 +86,8 @@ SYSTEMS: dict[str, System | TaughtSystem] = {
         lambda bench, _: HybridRetriever(bench.index, bench.encoder),
     ),
     "rewritten": System(
-        "clauses, and the steps of our rewriter's rewrite get places; rewritten:DIR takes another", _rewritten
+        "clauses, and the steps of our rewriter's rewrite get places; rewritten:DIR is what is served of a folder",
+        _rewritten,
     ),
     "expanded": System(
         "clauses over tools whose descriptions a model has extended by a request each; expanded:N by N requests",

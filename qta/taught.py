@@ -1,25 +1,27 @@
 """Systems that learn from annotated examples: what each learns, and how much it makes of it, by leave-one-out."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import product
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from mtrb.errors import AbsentDataError, ArtefactError
 from mtrb.types import Query, Run, ScoredTool
 from qta.examples import PRIOR_WEIGHTS, Choice, Examples, leave_one_out
-from qta.hybrid import SERVED, HybridRetriever, Stages
+from qta.hybrid import HybridRetriever
+from qta.lesson import Lesson
 from qta.pipeline import Pipeline, Retriever
+from qta.recipe import DEPTH, choose_recipe, describe
 from qta.retrievers import best
-from qta.steps import STEPS, TRUSTED
 from qta.workbench import Workbench
+
+if TYPE_CHECKING:
+    from qta.rewriting.rewriter import ToolRewriter
 
 Value = TypeVar("Value")
 
-_DEPTH = 1000  # how deep golden tools are looked for where a weight is chosen
 NOTHING_TO_LEARN = "nothing-to-learn.txt"
 """In the place of a rewriter: the examples gave no preference pair."""
 _SUFFIXES = (0, 1, 2, 3)
@@ -51,7 +53,7 @@ def constant_suffix(bench: Workbench, examples: Examples) -> list[Taught]:
     """Put the descriptions of the m tools most used in the examples behind every request."""
 
     def retriever(tools: int, known: Examples) -> Retriever:
-        used = list(known.uses())[:tools]
+        used = list(known.uses)[:tools]
         return _Suffixed(bench.minilm, " ".join(bench.toolset[position].description for position in used))
 
     choice = leave_one_out(examples, _SUFFIXES, _ranking(bench, retriever), default=1)
@@ -65,54 +67,15 @@ def minilm_ft(bench: Workbench, examples: Examples) -> list[Taught]:
     return [Taught(fine_tuned(bench.minilm, bench.toolset, examples))]
 
 
-class Recipe(NamedTuple):
-    """What is chosen for a catalogue.
-
-    The weight of the prior, whether clauses get places, whether tools used together bring each other along, and
-    whether a rewrite's steps are trusted.
-    """
-
-    prior: float
-    clauses: bool = True
-    partners: bool = False
-    trusted: bool = False
-
-    def stages(self, known: Examples) -> Stages:
-        """Return the stages of a ranking that has learnt from these examples."""
-        clauses = SERVED.clauses if self.clauses else None
-        partners = known.partners() if self.partners else {}
-        steps = TRUSTED if self.trusted else STEPS
-        return replace(SERVED, prior=known.prior(self.prior), clauses=clauses, partners=partners, steps=steps)
-
-
-RECIPES = tuple(
-    Recipe(prior, clauses, partners)
-    for partners, clauses, prior in product((False, True), (True, False), PRIOR_WEIGHTS)
-)
-
-
-def choose_recipe(bench: Workbench, examples: Examples, rewrites: Mapping[str, str] | None = None) -> Choice[Recipe]:
-    """Choose by leave-one-out, each example with its rewrite by a rewriter that has not seen it where there is one."""
-    trust = (False, True) if rewrites else (False,)  # one aligned with the catalogue may be trusted more
-    recipes = [recipe._replace(trusted=trusted) for trusted in trust for recipe in RECIPES]
-
-    def rank(recipe: Recipe, known: Examples, query: Query) -> list[int]:
-        rewrite = (rewrites or {}).get(query.query_id)
-        asked = query.rewritten(rewrite) if rewrite else query
-        retriever = HybridRetriever(bench.index, bench.encoder, recipe.stages(known))
-        return _positions(bench, retriever.retrieve([asked], min(_DEPTH, len(bench.toolset)))[query.query_id])
-
-    return leave_one_out(examples, recipes, rank, default=Recipe(0.1))
-
-
 def no_rewrite(bench: Workbench, examples: Examples) -> list[Taught]:
     """Return all that examples teach but the rewriter."""
     choice = choose_recipe(bench, examples)
-    return [Taught(HybridRetriever(bench.index, bench.encoder, choice.value.stages(examples)), describe(choice))]
+    return [Taught(served(bench, choice.value.lesson(examples, bench.toolset)), describe(choice))]
 
 
 def rewriting(bench: Workbench, examples: Examples) -> list[Taught]:
     """Return all that examples teach, the rewriter too, for each seed that one was aligned with."""
+    from qta.rewriting import open_rewriter
     from qta.rewriting.manifest import RewriterManifest
 
     found = []
@@ -123,11 +86,21 @@ def rewriting(bench: Workbench, examples: Examples) -> list[Taught]:
         gate = RewriterManifest.read(build).gate
         accepted = gate["verdict"] != "rejected"
         choice = choose_recipe(bench, examples, gate["rewrites"] if accepted else None)
-        retriever: Retriever = HybridRetriever(bench.index, bench.encoder, choice.value.stages(examples))
-        if accepted:
-            retriever = _with_rewriter(build, HybridRetriever(bench.index, bench.encoder), retriever)
+        lesson = choice.value.lesson(examples, bench.toolset)
+        retriever = served(bench, lesson, open_rewriter(build) if accepted else None)
         found.append(Taught(retriever, {**describe(choice), "rewriter": {"value": gate["verdict"], "by": "gate"}}))
     return found
+
+
+def served(bench: Workbench, lesson: Lesson, rewriter: "ToolRewriter | None" = None) -> Retriever:
+    """Return what ranks as a service does that has this lesson and rewriter."""
+    ranks = HybridRetriever(bench.index, bench.encoder, lesson.stages(bench.toolset.positions.get))
+    if rewriter is None:
+        return ranks
+    from qta.rewriting.rewriter import CatalogueRewriter
+
+    # It is shown what it was aligned with: the tools as they rank without a lesson.
+    return Pipeline(CatalogueRewriter(rewriter, HybridRetriever(bench.index, bench.encoder)), ranks)
 
 
 def paper(bench: Workbench, examples: Examples, raw: float) -> list[Taught]:
@@ -179,13 +152,6 @@ def trained(bench: Workbench, kind: str, examples: Examples) -> list[Path]:
     return builds
 
 
-def _with_rewriter(build: Path, shows: HybridRetriever, ranks: Retriever) -> Retriever:
-    from qta.rewriting import open_rewriter
-    from qta.rewriting.rewriter import CatalogueRewriter
-
-    return Pipeline(CatalogueRewriter(open_rewriter(build), shows), ranks)
-
-
 @dataclass(frozen=True)
 class _Suffixed:
     """Put the same text behind every request."""
@@ -201,24 +167,11 @@ def _ranking(
     bench: Workbench, retriever: Callable[[Value, Examples], Retriever]
 ) -> Callable[[Value, Examples, Query], list[int]]:
     def rank(value: Value, known: Examples, query: Query) -> list[int]:
-        run = retriever(value, known).retrieve([query], min(_DEPTH, len(bench.toolset)))
-        return _positions(bench, run[query.query_id])
+        run = retriever(value, known).retrieve([query], min(DEPTH, len(bench.toolset)))
+        return [bench.toolset.positions[scored.tool_id] for scored in run[query.query_id]]
 
     return rank
 
 
-def _positions(bench: Workbench, ranking: Sequence[Any]) -> list[int]:
-    return [bench.toolset.positions[scored.tool_id] for scored in ranking]
-
-
-def describe(choice: Choice[Recipe]) -> dict[str, Any]:
-    """Return what was chosen, for the report."""
-    return {name: _value(value, choice) for name, value in choice.value._asdict().items()}
-
-
 def _chosen(**choices: Choice[Any]) -> dict[str, Any]:
-    return {name: _value(choice.value, choice) for name, choice in choices.items()}
-
-
-def _value(value: Any, choice: Choice[Any]) -> dict[str, Any]:
-    return {"value": value, "by": "leave-one-out" if choice.from_examples else "default"}
+    return {name: {"value": choice.value, "by": choice.by} for name, choice in choices.items()}

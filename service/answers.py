@@ -83,9 +83,11 @@ class Why(Content):
     step: str = ""
     """The rewriter's step that the tool is the best for."""
     prior: float | None = None
-    """What earlier uses added."""
+    """What uses added, in the examples that were learnt from and in feedback."""
     provides_for: str = ""
     """The tool that needs what this one gives."""
+    used_with: str = ""
+    """The tool that examples need this one beside."""
     always: bool = False
     """It was asked for in `always`."""
     filter: list[str] = []

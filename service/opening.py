@@ -14,7 +14,7 @@ from qta.engine import Engine
 from qta.index import load_index
 from qta.location import Location, read_location
 from qta.milvus import MilvusStore
-from qta.rewriting import RewriterChoice
+from qta.rewriting import Opened, RewriterChoice
 from qta.rewriting.generator import Decoding, GenerationError
 from qta.rewriting.prompt import Message
 from qta.rewriting.rewriter import ToolRewriter
@@ -112,12 +112,12 @@ def _wanted(settings: Settings, app: Flask) -> RewriterChoice | None:
         return None
 
     class Patient(RewriterChoice):
-        def open(self) -> ToolRewriter:
+        def open(self) -> Opened:
             try:
                 return super().open()
             except QTAError as error:
                 logger.error("the rewriter cannot be opened, requests go through as they are: %s", error)
                 app.extensions["troubles"]["rewriter_absent"] = str(error)
-                return ToolRewriter(_AbsentGenerator(str(error)))
+                return Opened(ToolRewriter(_AbsentGenerator(str(error))))
 
     return Patient(choice.where, choice.model, choice.key, choice.timeout)

@@ -44,6 +44,7 @@ def test_nobody_shadows_eval() -> None:
         ["qta", "index"],
         ["qta", "retrieve"],
         ["qta", "eval"],
+        ["qta", "train", "examples"],
         ["qta", "tools", "add"],
         ["qta", "sync"],
         ["eval"],

@@ -18,16 +18,16 @@ _folder = click.Path(file_okay=False, path_type=Path)
 def rewrite(text: str, folder: Path, rewriter: Path | None, as_json: bool) -> None:
     """Show the steps that a request is rewritten into, one a line."""
     from qta.catalogue import open_catalogue
-    from qta.encoder import Encoder
+    from qta.encoder import WEIGHTS, Encoder
     from qta.hybrid import HybridRetriever
-    from qta.rewriting import RewriterChoice
+    from qta.rewriting import open_rewriter
 
     if not text.strip():
         raise click.UsageError("the request is empty; say what is to be done")
     encoder = Encoder()
     now = open_catalogue(folder, encoder).now
     retriever = HybridRetriever(now, encoder)
-    opened = RewriterChoice(str(rewriter or "default")).open()
+    opened = open_rewriter(rewriter or WEIGHTS, encoder.identity)
     shown = opened.show(retriever, retriever.reader.read(text), None if now.alive.all() else now.alive)
     [rewritten] = opened.steps([text], [shown])
     if as_json:

@@ -1,55 +1,78 @@
-"""`qta train`: align a rewriter with your tools, and go back to the one before."""
+"""`qta train`: learn from annotated requests, with a rewriter or without, and go back to what was there before."""
 
 import sys
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
     from mtrb.types import Benchmark
+    from qta.lesson import Lesson
 
 _folder = click.Path(file_okay=False, path_type=Path)
 _file = click.Path(dir_okay=False, exists=True, path_type=Path)
 
+_REQUESTS = (
+    click.argument("dataset", required=False),
+    click.option("--tools", help="A catalogue of your own, in any format of `qta index`."),
+    click.option("--queries", help="Its annotated requests: JSON Lines with id, query and tools."),
+    click.option("--from-feedback", is_flag=True, help="Learn from what was fed back to the service of --index."),
+    click.option("--index", "folder", type=_folder, help="The index folder with that feedback."),
+    click.option(
+        "--split", default="train", show_default=True, help="Of the dataset, or what `split` says in your requests."
+    ),
+    click.option("--examples", type=click.IntRange(1), help="Learn from the first so many requests only."),
+)
+
+
+def _from_requests(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that say which requests are learnt from, and `load`, which loads them."""
+
+    @wraps(command)
+    def run(
+        dataset: str | None,
+        tools: str | None,
+        queries: str | None,
+        from_feedback: bool,
+        folder: Path | None,
+        split: str,
+        examples: int | None,
+        **own: Any,
+    ) -> None:
+        def load() -> "Benchmark":
+            if from_feedback:
+                return _first(_fed_back(folder, dataset or tools or queries), examples)
+            if folder:
+                raise click.UsageError("--index is for --from-feedback; name a catalogue of your own with --tools")
+            return _first(_annotated(dataset, tools, queries, split), examples)
+
+        command(load=load, **own)
+
+    for option in reversed(_REQUESTS):
+        run = option(run)
+    return run
+
 
 @click.group()
 def train() -> None:
-    """Teach a rewriter your tools from annotated requests."""
+    """Learn from annotated requests which tools serve them, and align a rewriter with your tools."""
 
 
 @train.command()
-@click.argument("dataset", required=False)
-@click.option("--tools", help="A catalogue of your own, in any format of `qta index`.")
-@click.option("--queries", help="Its annotated requests: JSON Lines with id, query and tools.")
-@click.option("--from-feedback", is_flag=True, help="Learn from what was fed back to the service of --index.")
-@click.option("--index", "folder", type=_folder, help="The index folder with that feedback.")
-@click.option(
-    "--split", default="train", show_default=True, help="Of the dataset, or what `split` says in your requests."
-)
-@click.option("--examples", type=click.IntRange(1), help="Learn from the first so many requests only.")
+@_from_requests
 @click.option("--base", help="A model of the Hugging Face hub or a folder.  [default: our own small one]")
 @click.option("--config", type=_file, help="Settings in YAML; qta/training/align.yaml lists them all.")
 @click.option("--seed", type=int, help="Of sampling and training.")
 @click.option("--out", type=_folder, required=True, help="Folder of the rewriter, for `qta serve --rewriter`.")
-def dpo(
-    dataset: str | None,
-    tools: str | None,
-    queries: str | None,
-    from_feedback: bool,
-    folder: Path | None,
-    split: str,
-    examples: int | None,
-    base: str | None,
-    config: Path | None,
-    seed: int | None,
-    out: Path,
-) -> None:
+def dpo(load: "Callable[[], Benchmark]", base: str | None, config: Path | None, seed: int | None, out: Path) -> None:
     """Align a rewriter with DPO on annotated requests of DATASET, of a catalogue of your own, or on feedback.
 
-    It is installed in the folder only if requests that it has not seen are served no worse with it, which takes four
-    to tell; the one that was there is kept, see `qta train restore`. Interrupted, it goes on where it was when it is
-    started again.
+    With it comes what else they teach, see `qta train examples`. It is installed in the folder only if requests that it
+    has not seen are served no worse with it, which takes four to tell; the one that was there is kept, see `qta train
+    restore`. Interrupted, it goes on where it was when it is started again.
     """
     from tqdm import tqdm
 
@@ -58,12 +81,7 @@ def dpo(
     from qta.training.run import train_dpo
 
     settings = load_settings(config, base=base, seed=seed)
-    if from_feedback:
-        annotated = _first(_fed_back(folder, dataset or tools or queries), examples)
-    elif folder:
-        raise click.UsageError("--index is for --from-feedback; name a catalogue of your own with --tools")
-    else:
-        annotated = _first(_annotated(dataset, tools, queries, split), examples)
+    annotated = load()
     with tqdm(total=None, desc="align", unit=" steps", delay=1, leave=False) as bar:
         outcome = train_dpo(annotated, settings, out, Encoder(), lambda line: (bar.update(), tqdm.write(line)))
     gate = outcome.verdict.to_json()
@@ -78,10 +96,45 @@ def dpo(
         )
     else:
         click.echo("fewer than four examples: whether it serves unseen requests better is not known")
-    click.echo(
-        f"rewriter {gate['verdict']}" + (f"; serve it with --rewriter {out}" if outcome.verdict.accepted else "")
-    )
-    sys.exit(0 if outcome.verdict.accepted else 1)
+    if not outcome.verdict.accepted:
+        click.echo("rewriter rejected; `qta train examples` learns the rest from the same requests, without a rewriter")
+        sys.exit(1)
+    if outcome.lesson:
+        click.echo(f"beside it: {_told(outcome.lesson)}")
+    click.echo(f"rewriter {gate['verdict']}; serve it with --rewriter {out}")
+
+
+@train.command("examples")
+@_from_requests
+@click.option("--out", type=_folder, required=True, help="Folder of what was learnt, for `qta serve --rewriter`.")
+def without_rewriter(load: "Callable[[], Benchmark]", out: Path) -> None:
+    """Learn all but a rewriter, in seconds: which tools are used, which together, and what that is worth.
+
+    It is learnt from annotated requests of DATASET, of a catalogue of your own, or from feedback, and what helps is
+    chosen by leaving them out one at a time, which takes four to tell. It is installed in the folder; what was there is
+    kept, see `qta train restore`.
+    """
+    from tqdm import tqdm
+
+    from qta.encoder import Encoder
+    from qta.examples import HELD_OUT
+    from qta.training.lesson import train_examples
+
+    annotated = load()
+    tools, held_out = len(annotated.toolset), min(len(annotated.queries), HELD_OUT)
+    with (
+        tqdm(total=tools, desc="embed", unit="tool", delay=2, leave=False) as embedded,
+        tqdm(total=held_out, desc="leave one out", unit="example", delay=2, leave=False) as left_out,
+    ):
+        lesson, chosen = train_examples(annotated, out, Encoder(), embedded.update, left_out.update)
+    if not chosen:
+        click.echo("fewer than four examples: what of it serves unseen requests better is not known")
+    click.echo(f"{len(annotated.queries)} examples: {_told(lesson)}; serve it with --rewriter {out}")
+
+
+def _told(lesson: "Lesson") -> str:
+    clauses = "get places" if lesson.clauses else "get no places"
+    return f"{len(lesson.prior)} tools are raised, {len(lesson.partners)} bring others along, clauses {clauses}"
 
 
 @train.command()

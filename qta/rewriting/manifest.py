@@ -6,8 +6,14 @@
 The rewriter that comes with the package is such a build by itself.
 """
 
+import platform
+import shutil
 import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -15,8 +21,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mtrb.errors import ArtefactError
 from mtrb.files import replace_text, sha256
+from mtrb.types import Benchmark
+from qta.lesson import Lesson
 from qta.rewriting.prompt import Prompt
-from qta.steps import STEPS, StepRule
+from qta.steps import StepRule
 
 FORMAT = 1
 MANIFEST, CURRENT = "rewriter.json", "current.json"
@@ -26,12 +34,15 @@ class RewriterManifest(BaseModel):
     """Describe a rewriter; everything that serving must agree with, and how it came about.
 
     Attributes:
-        kind: `small` is our own base through ONNX Runtime, `causal` any other through transformers.
+        kind: `small` is our own base through ONNX Runtime, `causal` any other through transformers; `none` has no
+            rewriter, so that what is said of a model is empty, but a lesson.
         base: the base model, and `fingerprint` what tells its weights from others.
         prompt: what the model is shown, and `prompt_digest` what tells all of it from other prompts.
         gate: before and after on requests that the rewriter had not seen, the rule by which its steps took part, and
             the verdict.
         retriever: that it was aligned with, if any.
+        lesson: what the examples teach beside it, and `chosen` how much was made of them; None where it was made before
+            that was recorded.
         trained_on: dataset, query ids and fingerprint of the catalogue.
         sha256: of the files that are served.
     """
@@ -39,14 +50,16 @@ class RewriterManifest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     format: int = FORMAT
-    kind: Literal["small", "causal"]
-    base: str
-    fingerprint: str
-    prompt: dict[str, Any]
-    prompt_digest: str
-    max_new_tokens: int
-    no_repeat: int
+    kind: Literal["small", "causal", "none"]
+    base: str = ""
+    fingerprint: str = ""
+    prompt: dict[str, Any] = {}
+    prompt_digest: str = ""
+    max_new_tokens: int = 0
+    no_repeat: int = 0
     retriever: str
+    lesson: Lesson | None = None
+    chosen: dict[str, Any] = {}
     gate: dict[str, Any] = {}
     trained_on: dict[str, Any] = {}
     settings: dict[str, Any] = {}
@@ -69,10 +82,12 @@ class RewriterManifest(BaseModel):
         return prompt
 
     @property
-    def rule(self) -> StepRule:
-        """Return how the steps take part in the ranking: as the gate has seen that they do no harm, or with caution."""
+    def taught(self) -> Lesson:
+        """Return the lesson; without one, steps take part as the gate has seen that they do no harm, or cautiously."""
+        if self.lesson is not None:
+            return self.lesson
         judged = self.gate.get("steps") if self.gate.get("verdict") == "accepted" else None
-        return StepRule(**judged) if judged else STEPS
+        return Lesson(steps=StepRule(**judged)) if judged else Lesson()
 
     def write(self, build: Path) -> None:
         """Write the manifest; its presence says that the build is whole."""
@@ -107,6 +122,19 @@ def describe_prompt(prompt: Prompt) -> dict[str, Any]:
     return {"prompt": asdict(prompt), "prompt_digest": prompt.digest}
 
 
+def describe_training(annotated: Benchmark, libraries: Sequence[str]) -> dict[str, Any]:
+    """Return the manifest's fields on what is learnt from, when and with what."""
+    return {
+        "trained_on": {
+            "dataset": f"{annotated.dataset_id}/{annotated.split}",
+            "queries": [query.query_id for query in annotated.queries],
+            "toolset": annotated.toolset.fingerprint()[:16],
+        },
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in libraries}},
+    }
+
+
 def current_build(folder: Path) -> Path:
     """Return the build that a rewriter folder serves; a build by itself stands for itself.
 
@@ -135,6 +163,28 @@ def new_build(folder: Path) -> Path:
     build = folder / uuid.uuid4().hex[:12]
     build.mkdir(parents=True)
     return build
+
+
+@contextmanager
+def building(folder: Path, serve: bool = True) -> Iterator[Path]:
+    """Lend a new build to be written; once it is whole it is served, if it may be. Of one that fails nothing is left.
+
+    Raises:
+        ArtefactError: it cannot be written; what was installed is as it was.
+    """
+    try:
+        build = new_build(folder)
+        try:
+            yield build
+        except BaseException:
+            shutil.rmtree(build, ignore_errors=True)
+            raise
+        if serve:
+            install(build)
+    except OSError as error:
+        raise ArtefactError(
+            f"{folder}: cannot be written: {error.strerror or error}; a rewriter that was installed is as it was"
+        ) from None
 
 
 def install(build: Path) -> None:

@@ -14,7 +14,7 @@ from qta.hybrid import Allowed, HybridRetriever
 from qta.reading import Reading
 from qta.rewriting.generator import DeadlineError, Decoding, GenerationError, Generator
 from qta.rewriting.prompt import Message, Prompt, plain_text
-from qta.steps import STEPS, StepRule, join_steps, split_steps
+from qta.steps import join_steps, split_steps
 
 logger = logging.getLogger(__name__)
 
@@ -46,14 +46,12 @@ class ToolRewriter:
         prompt: what the model is asked.
         decoding: how its answer is drawn.
         timeout: seconds after which a batch goes through as it is; None waits.
-        rule: how its steps take part in the ranking.
     """
 
     generator: Generator
     prompt: Prompt = field(default_factory=Prompt)
     decoding: Decoding = field(default_factory=Decoding)
     timeout: float | None = None
-    rule: StepRule = STEPS
     failures: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -148,5 +148,6 @@ def require_pairs(candidates: Sequence[Candidates], pairs: Sequence[PreferencePa
         distinct = sum(len(one.ranked) for one in candidates)
         raise NoPairsError(
             f"no preference pair: the {distinct} rewrites of {len(candidates)} requests all score within {margin} of "
-            "each other; sample more or at a higher temperature, lower the margin, or check the golden tools"
+            "each other; sample more or at a higher temperature, lower the margin, or check the golden tools; the rest "
+            "of what they teach is learnt by `qta train examples`"
         )

@@ -1,25 +1,22 @@
 """The whole of `qta train dpo`: gate, align, and install a rewriter for a catalogue and its annotated requests."""
 
-import platform
 import resource
 import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from mtrb.errors import ArtefactError
 from mtrb.files import sha256
 from mtrb.types import Benchmark
 from qta.encoder import Encoder
 from qta.examples import Examples
 from qta.hybrid import SERVED, HybridRetriever
-from qta.index import build_in_memory
+from qta.lesson import Lesson
+from qta.recipe import choose_recipe, describe
 from qta.rewriting.local import DEFAULT_BASE, fingerprint, load_model
-from qta.rewriting.manifest import RewriterManifest, describe_prompt, install, new_build
+from qta.rewriting.manifest import RewriterManifest, building, describe_prompt, describe_training
 from qta.steps import TRUSTED
 from qta.training.align import Report, align, read_rounds, write_summary
 from qta.training.config import AlignSettings
@@ -35,10 +32,11 @@ _WORK = ".training"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an alignment gave: where it is, whether it is served from now on, and the figures."""
+    """What an alignment gave: where it is, whether it is served from now on, the lesson beside it, and the figures."""
 
     build: Path
     verdict: Verdict
+    lesson: Lesson | None
     statistics: Mapping[str, Any]
     seconds: float
     peak_memory_mb: int
@@ -48,16 +46,17 @@ class Outcome:
 def train_dpo(annotated: Benchmark, settings: AlignSettings, out: Path, encoder: Encoder, report: Report) -> Outcome:
     """Align a rewriter with the served retriever on annotated requests, and install it if the gate lets it.
 
+    With it comes what else the requests teach, chosen with the rewrites that the gate has judged by.
+
     An interrupted training goes on where it was when it is started again with the same data and settings.
 
     Raises:
         InputError: there is nothing to learn from, or the base cannot be trained.
         ArtefactError: the result cannot be written; what was installed is as it was.
     """
-    stages = replace(SERVED, steps=TRUSTED)
-    remembering = RememberingEncoder(encoder.folder)
-    retriever = HybridRetriever(build_in_memory(annotated.toolset, encoder), remembering, stages)
-    return _train(annotated, settings, out, FrozenHybrid(retriever, encoder.identity), report)
+    bench = Workbench(annotated.toolset, RememberingEncoder(encoder.folder))
+    retriever = HybridRetriever(bench.index, bench.encoder, replace(SERVED, steps=TRUSTED))
+    return _train(annotated, settings, out, FrozenHybrid(retriever, encoder.identity), report, bench)
 
 
 def train_paper(annotated: Benchmark, settings: AlignSettings, out: Path, report: Report) -> Outcome:
@@ -68,50 +67,50 @@ def train_paper(annotated: Benchmark, settings: AlignSettings, out: Path, report
         ArtefactError: the result cannot be written.
     """
     bench = Workbench(annotated.toolset, Encoder())
-    return _train(annotated, settings, out, FrozenMiniLM(bench.minilm, list(annotated.toolset)), report, gated=False)
+    return _train(annotated, settings, out, FrozenMiniLM(bench.minilm, list(annotated.toolset)), report)
 
 
 def _train(
-    annotated: Benchmark, settings: AlignSettings, out: Path, frozen: Frozen, report: Report, gated: bool = True
+    annotated: Benchmark,
+    settings: AlignSettings,
+    out: Path,
+    frozen: Frozen,
+    report: Report,
+    served: Workbench | None = None,
 ) -> Outcome:
+    """Train; only for what is to be `served` is there a gate and a lesson."""
     start = time.perf_counter()
     examples = Examples.of(annotated, annotated.toolset)
     # What was done with other tools, or another retriever, is nothing to go on from.
     work = out / _WORK / f"{frozen.identity}-{annotated.toolset.fingerprint()[:16]}"
-    gated = gated and len(examples) >= FEWEST
+    gated = served is not None and len(examples) >= FEWEST
     rewrites = cross_fit(settings.base, examples, frozen, settings, work / "gate", report) if gated else {}
     verdict = judge(examples, rewrites, frozen)
     policy = align(settings.base, examples, frozen, settings, work / "all", report)
+    learnt = _learn(served, examples, verdict, report) if served else {}
+    steps = vars(frozen.steps) if frozen.steps else None
     about = {
-        "dataset": f"{annotated.dataset_id}/{annotated.split}",
-        "queries": [query.query_id for query in examples.queries],
-        "toolset": annotated.toolset.fingerprint()[:16],
+        "retriever": frozen.identity,
+        "gate": {**verdict.to_json(), "steps": steps, "rewrites": verdict.rewrites},
+        **learnt,
+        **describe_training(annotated, _LIBRARIES),
     }
-    try:
-        build = new_build(out)
-        try:
-            statistics = _write(build, work / "all", policy, settings, verdict, about, frozen)
-        except BaseException:
-            shutil.rmtree(build, ignore_errors=True)
-            raise
-        if verdict.accepted:
-            install(build)
-    except OSError as error:
-        raise ArtefactError(
-            f"{out}: cannot be written: {error.strerror or error}; a rewriter that was installed is as it was"
-        ) from None
+    with building(out, serve=verdict.accepted) as build:
+        statistics = _write(build, work / "all", policy, settings, about)
     shutil.rmtree(out / _WORK, ignore_errors=True)
-    return Outcome(build, verdict, statistics, time.perf_counter() - start, peak_memory_mb(), policy.speed)
+    seconds = time.perf_counter() - start
+    return Outcome(build, verdict, learnt.get("lesson"), statistics, seconds, peak_memory_mb(), policy.speed)
+
+
+def _learn(bench: Workbench, examples: Examples, verdict: Verdict, report: Report) -> dict[str, Any]:
+    """Return the manifest's fields on what stands beside the rewriter; beside none if the gate keeps it out."""
+    report(f"leave-one-out: what {len(examples)} examples teach beside the rewriter")
+    choice = choose_recipe(bench, examples, verdict.rewrites if verdict.accepted else None)
+    return {"lesson": choice.value.lesson(examples, bench.toolset), "chosen": describe(choice)}
 
 
 def _write(
-    build: Path,
-    rounds: Path,
-    policy: Policy,
-    settings: AlignSettings,
-    verdict: Verdict,
-    about: Mapping[str, Any],
-    frozen: Frozen,
+    build: Path, rounds: Path, policy: Policy, settings: AlignSettings, about: Mapping[str, Any]
 ) -> Mapping[str, Any]:
     policy.save(build / "adapter")
     done = read_rounds(rounds, settings.rounds)
@@ -130,13 +129,9 @@ def _write(
         **describe_prompt(settings.prompt.prompt(settings.seed)),
         max_new_tokens=settings.candidates.max_new_tokens,
         no_repeat=settings.candidates.no_repeat,
-        retriever=frozen.identity,
-        gate={**verdict.to_json(), "steps": vars(frozen.steps) if frozen.steps else None, "rewrites": verdict.rewrites},
-        trained_on=dict(about),
         settings=settings.model_dump(mode="json"),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        versions={"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}},
         sha256={name: sha256(build / name) for name in files},
+        **about,
     ).write(build)
     return statistics
 

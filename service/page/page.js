@@ -142,6 +142,7 @@ function reasons(why) {
     why.clause && `for “${why.clause}”`,
     why.step && `for the step “${why.step}”`,
     why.provides_for && `provides an id for ${why.provides_for}`,
+    why.used_with && `used together with ${why.used_with}`,
     why.prior && "used before",
     why.always && "always included",
   ].filter(Boolean);

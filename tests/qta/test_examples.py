@@ -30,7 +30,7 @@ def bench(encoder: Encoder) -> Workbench:
 
 
 def test_uses_and_prior() -> None:
-    assert list(FOUR.uses().items()) == [(0, 3), (1, 1), (2, 1), (3, 1)]
+    assert list(FOUR.uses.items()) == [(0, 3), (1, 1), (2, 1), (3, 1)]
     assert FOUR.prior(0.5) == pytest.approx({0: 0.5 * math.log(4), **dict.fromkeys((1, 2, 3), 0.5 * math.log(2))})
     assert FOUR.prior(0.0) == {}
 
@@ -38,7 +38,7 @@ def test_uses_and_prior() -> None:
 def test_partners_are_needed_together_more_often_than_not_and_twice_at_least() -> None:
     golden = ((0, 1), (0, 1), (0, 2), (2,), (3, 4))
     five = Examples(tuple(Query(f"q{n}", f"text {n}") for n in range(5)), golden)
-    assert five.partners() == {0: [1], 1: [0]}
+    assert five.partners == {0: [1], 1: [0]}
 
 
 def test_a_partner_comes_along_with_its_tool(bench: Workbench) -> None:
@@ -53,7 +53,7 @@ def test_a_partner_comes_along_with_its_tool(bench: Workbench) -> None:
 def test_what_is_held_out_is_gone() -> None:
     rest = FOUR.without(2)
     assert [query.query_id for query in rest.queries] == ["q0", "q1", "q3"]
-    assert rest.uses() == {0: 2, 1: 1, 3: 1}
+    assert rest.uses == {0: 2, 1: 1, 3: 1}
 
 
 def test_leave_one_out_never_shows_the_held_out_example() -> None:
@@ -66,6 +66,21 @@ def test_leave_one_out_never_shows_the_held_out_example() -> None:
     leave_one_out(FOUR, (1, 2), rank, default=9)
     assert len(seen) == 8
     assert all(query_id not in known and len(known) == 3 for query_id, known in seen)
+
+
+def test_of_many_examples_a_hundred_are_held_out_evenly_and_all_others_teach() -> None:
+    many = Examples(tuple(Query(f"q{n}", f"text {n}") for n in range(1000)), ((0,),) * 1000)
+    held_out, taught, told = [], set(), []
+
+    def rank(value: int, known: Examples, query: Query) -> list[int]:
+        held_out.append(query.query_id)
+        taught.add(known.uses[0])
+        return [0]
+
+    assert leave_one_out(many, (1,), rank, default=9, advance=told.append).from_examples
+    assert held_out == [f"q{n}" for n in range(0, 1000, 10)]
+    assert taught == {999}
+    assert told == [1] * 100
 
 
 def rank_by(places: dict[int, int]) -> Callable[[int, Examples, Query], list[int]]:

@@ -5,17 +5,18 @@ import pytest
 from eval import Sufficiency, evaluate
 from mtrb.benchmarks import load
 from mtrb.benchmarks.public import NAMES
+from qta.encoder import WEIGHTS
 from qta.hybrid import HybridRetriever
 from qta.index import build_in_memory
 from qta.pipeline import Pipeline
-from qta.rewriting import RewriterChoice
+from qta.rewriting import open_rewriter
 from qta.rewriting.rewriter import CatalogueRewriter, ToolRewriter
 from qta.training.frozen import RememberingEncoder
 
 
 @pytest.fixture(scope="module")
 def rewriter() -> ToolRewriter:
-    return RewriterChoice().open()
+    return open_rewriter(WEIGHTS)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from qta.encoder import Encoder
 from qta.engine import Engine
 from qta.hybrid import SERVED, HybridRetriever
 from qta.index import build_in_memory, build_index
+from qta.lesson import Lesson
 from qta.live import LiveCatalogue
 from qta.pipeline import IdentityRewriter, Pipeline
 from qta.rewriting.generator import DeadlineError, Decoding, GenerationError
@@ -139,13 +140,13 @@ def test_a_pipeline_ranks_by_the_rewrite(encoder: Encoder) -> None:
     assert Pipeline(silent, retriever).retrieve([query], 3)["q"] == plain
 
 
-def test_a_rewriter_brings_its_rule_along(encoder: Encoder, tmp_path: Path) -> None:
+def test_steps_take_part_as_the_lesson_says(encoder: Encoder, tmp_path: Path) -> None:
     tools = [*TOOLS, *(Tool(f"x/{n}", f"thing_{n}", f"Does a thing number {n}.") for n in range(8))]
     build_index(Toolset(tools), tmp_path / "index", encoder)
 
     def second(rule: StepRule) -> str:
-        rewriter = ToolRewriter(Scripted("", "thing 7: Does a thing number 7."), rule=rule)  # the first warms up
-        engine = Engine(LiveCatalogue(tmp_path / "index", encoder), encoder, rewriter)
+        rewriter = ToolRewriter(Scripted("", "thing 7: Does a thing number 7."))  # the first warms up
+        engine = Engine(LiveCatalogue(tmp_path / "index", encoder), encoder, rewriter, Lesson(steps=rule))
         return engine.retrieve("cancel order 5", 2, "always").tools[1].tool_id
 
     assert second(TRUSTED) == "x/7" != second(STEPS)

@@ -8,6 +8,7 @@ import pytest
 
 from mtrb.errors import ArtefactError
 from qta.encoder import Encoder
+from qta.lesson import UNTAUGHT, Lesson
 from qta.rewriting import RewriterChoice, open_rewriter
 from qta.rewriting.manifest import current_build, install, new_build, restore
 from qta.steps import STEPS, TRUSTED
@@ -30,17 +31,18 @@ def test_an_adapter_of_another_base_is_refused(outcome: Outcome, tmp_path: Path)
         open_rewriter(build)
 
 
-def test_its_steps_take_part_as_the_gate_has_judged(outcome: Outcome, tmp_path: Path) -> None:
+def test_without_a_lesson_its_steps_take_part_as_the_gate_has_judged(outcome: Outcome, tmp_path: Path) -> None:
     build = shutil.copytree(outcome.build, tmp_path / "build")
     manifest = json.loads((build / "rewriter.json").read_text())
     gate = manifest["gate"]
+    del manifest["lesson"], manifest["chosen"]  # as before they were recorded
     judged = {"accepted": TRUSTED, "rejected": STEPS, "ungated": STEPS}
     for verdict, rule in judged.items():
         (build / "rewriter.json").write_text(json.dumps({**manifest, "gate": {**gate, "verdict": verdict}}))
-        assert open_rewriter(build).rule == rule
-    del gate["steps"]  # as before they were recorded
+        assert RewriterChoice(str(build)).open().lesson == Lesson(steps=rule)
+    del gate["steps"]  # as even before
     (build / "rewriter.json").write_text(json.dumps({**manifest, "gate": {**gate, "verdict": "accepted"}}))
-    assert open_rewriter(build).rule == STEPS
+    assert RewriterChoice(str(build)).open().lesson == UNTAUGHT
 
 
 def test_the_one_before_can_be_restored(tmp_path: Path) -> None:
@@ -73,7 +75,7 @@ def test_where_the_gate_kept_a_rewriter_out_the_refusal_says_so(outcome: Outcome
 def test_a_rewriter_of_another_retriever_is_refused_where_it_is_to_be_served(
     outcome: Outcome, tmp_path: Path, encoder: Encoder
 ) -> None:
-    assert RewriterChoice(str(outcome.build)).open()
+    assert RewriterChoice(str(outcome.build)).open().rewriter
     build = shutil.copytree(outcome.build, tmp_path / "build")
     manifest = json.loads((build / "rewriter.json").read_text())
     (build / "rewriter.json").write_text(json.dumps({**manifest, "retriever": "other@0"}))

@@ -51,7 +51,7 @@ def recipe_of(one: Aligned, bench: Workbench) -> Recipe:
 
 def stages_of(one: Aligned, bench: Workbench) -> Stages:
     """Return the stages of a ranking that has learnt its lesson."""
-    return recipe_of(one, bench).lesson(one.examples, bench.toolset).stages(bench.toolset.positions.get)
+    return recipe_of(one, bench).lesson(one.examples, bench).stages(bench.toolset.positions.get)
 
 
 class Study:

@@ -150,6 +150,12 @@ class TaughtDense:
         found[taught] = np.einsum("ij,j->i", self._vectors[places[taught]], vector)
         return found
 
+    def gains(self, vector: NDArray[np.float32], positions: NDArray[np.int64]) -> dict[int, float]:
+        """Return what the examples have added to the cosines of those of some tools that they use."""
+        taught = positions[np.isin(positions, self._positions)]
+        gains = self.cosines(vector, taught) - self.base.cosines(vector, taught)
+        return dict(zip(taught.tolist(), gains.tolist(), strict=True))
+
     def vector(self, position: int) -> NDArray[np.float32]:
         """Return a tool's vector."""
         at = int(np.searchsorted(self._positions, position))

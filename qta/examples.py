@@ -111,6 +111,7 @@ def leave_one_out(
     values: Sequence[Value],
     rank: Callable[[Value, Examples, Query], Sequence[int]],
     default: Value,
+    surely: int = 0,
     advance: Callable[[int], object] = lambda _: None,
 ) -> Choice[Value]:
     """Choose the value whose rankings of held-out examples are best; of equals the first.
@@ -122,7 +123,9 @@ def leave_one_out(
         examples: what is learnt from and held out.
         values: what there is to choose from, the most careful first.
         rank: given a value, the other examples and a request, returns the positions of the tools, best first.
-        default: taken where there are too few examples.
+        default: taken where there are too few examples, or where no other value is surely better.
+        surely: how many held-out examples must get their worst golden tool sooner than by the default, and none later,
+            for another value to be taken; 0 lets the best win.
         advance: told of each example that was held out.
     """
     if len(examples) < _FEWEST:
@@ -137,7 +140,13 @@ def leave_one_out(
             worst[value].append(max(places.get(position, len(ranking) + 1) for position in golden))
         advance(1)
     scores = {value: _criterion(ranks) for value, ranks in worst.items()}
-    return Choice(max(values, key=lambda value: scores[value]), scores, from_examples=True)
+    better = [value for value in values if not surely or _is_surely_better(worst[value], worst[default], surely)]
+    return Choice(max([*better, *([default] if surely else [])], key=lambda value: scores[value]), scores, True)
+
+
+def _is_surely_better(worst: Sequence[int], by_default: Sequence[int], surely: int) -> bool:
+    gains = [before - after for before, after in zip(by_default, worst, strict=True)]
+    return min(gains) >= 0 and sum(gain > 0 for gain in gains) >= surely
 
 
 def _criterion(worst: Sequence[int]) -> tuple[float, float]:

@@ -76,6 +76,7 @@ class Trace:
 
     Attributes:
         cosines: of the request and each tool of the answer.
+        taught: what examples that use a tool have added to its cosine.
         words: what the words they share count beside it.
         named: tools that the request names.
         places: tools that a clause or a step has brought up, and which.
@@ -84,6 +85,7 @@ class Trace:
     """
 
     cosines: dict[int, float] = field(default_factory=dict)
+    taught: dict[int, float] = field(default_factory=dict)
     words: dict[int, float] = field(default_factory=dict)
     named: set[int] = field(default_factory=set)
     places: dict[int, tuple[str, str]] = field(default_factory=dict)
@@ -158,6 +160,8 @@ class HybridRetriever:
             ranking.scores = _completed(ranking.scores, needs, self.stages.completion, trace)
         first = ranking.first(k)
         trace.named = {position for group in named for position in group}
+        if isinstance(self._dense, TaughtDense):
+            trace.taught = self._dense.gains(reading.vector, first)
         trace.cosines = dict(zip(first.tolist(), meaning[first].tolist(), strict=True))
         trace.words = {at: float(self.stages.weight * lexical[at]) for at in first.tolist()}
         return [ScoredTool(self.index.ids[at], float(ranking.scores[at])) for at in first]

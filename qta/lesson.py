@@ -3,13 +3,29 @@
 It goes by the ids of tools, so that it holds for a catalogue that has changed since.
 """
 
-from collections.abc import Callable
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 
 from qta.hybrid import SERVED, Stages
 from qta.steps import STEPS, StepRule
+
+Value = TypeVar("Value")
+Vector = NDArray[np.float32]
+
+
+def _unpacked(value: Any) -> Vector:
+    packed = np.frombuffer(b64decode(value), np.float16) if isinstance(value, str) else np.asarray(value, np.float16)
+    return packed.astype(np.float32)  # as it is after it was written, so that what is served is what was evaluated
+
+
+def _packed(vector: Vector) -> str:
+    return b64encode(vector.astype(np.float16).tobytes()).decode()
 
 
 class Lesson(BaseModel):
@@ -17,34 +33,28 @@ class Lesson(BaseModel):
 
     Attributes:
         prior: what a tool's score is raised by.
+        requests: the mean of the vectors of the requests that examples use a tool for; it comes nearer to them.
         partners: the tools that a tool brings along, because examples need them beside it.
-        clauses: whether the clauses of a request get places.
-        steps: when the best tool of a rewrite's step does.
+        steps: when the best tool of a rewrite's step gets a place.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True)
 
     prior: dict[str, float] = {}
+    requests: dict[str, Annotated[Vector, BeforeValidator(_unpacked), PlainSerializer(_packed, when_used="json")]] = {}
     partners: dict[str, tuple[str, ...]] = {}
-    clauses: bool = True
     steps: StepRule = STEPS
 
     def stages(self, position: Callable[[str], int | None]) -> Stages:
         """Return the stages of a ranking, by where the catalogue has a tool now; tools that are gone are left out."""
-        places = {
-            tool_id: position(tool_id) for tool_id in {*self.prior, *self.partners}.union(*self.partners.values())
-        }
-        there = {tool_id: at for tool_id, at in places.items() if at is not None}
+
+        def there(taught: Mapping[str, Value]) -> dict[int, Value]:
+            places = {tool_id: position(tool_id) for tool_id in taught}
+            return {at: taught[tool_id] for tool_id, at in places.items() if at is not None}
+
+        partners = {at: list(there(dict.fromkeys(others))) for at, others in there(self.partners).items()}
         return replace(
-            SERVED,
-            prior={there[tool_id]: bonus for tool_id, bonus in self.prior.items() if tool_id in there},
-            partners={
-                there[tool_id]: [there[other] for other in others if other in there]
-                for tool_id, others in self.partners.items()
-                if tool_id in there
-            },
-            clauses=SERVED.clauses if self.clauses else None,
-            steps=self.steps,
+            SERVED, prior=there(self.prior), requests=there(self.requests), partners=partners, steps=self.steps
         )
 
 

@@ -42,6 +42,8 @@ def why(now: Overlay, position: int, trace: Trace, asked: Request, prior: float,
     if position in trace.cosines:
         reasons["meaning"] = round(trace.cosines[position], 4)
         reasons["words"] = round(trace.words[position], 4)
+    if position in trace.taught:
+        reasons["examples"] = round(trace.taught[position], 4)
     if position in trace.named:
         reasons["named"] = True
     if position in trace.places:

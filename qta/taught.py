@@ -70,7 +70,7 @@ def minilm_ft(bench: Workbench, examples: Examples) -> list[Taught]:
 def no_rewrite(bench: Workbench, examples: Examples) -> list[Taught]:
     """Return all that examples teach but the rewriter."""
     choice = choose_recipe(bench, examples)
-    return [Taught(served(bench, choice.value.lesson(examples, bench.toolset)), describe(choice))]
+    return [Taught(served(bench, choice.value.lesson(examples, bench)), describe(choice))]
 
 
 def rewriting(bench: Workbench, examples: Examples) -> list[Taught]:
@@ -86,7 +86,7 @@ def rewriting(bench: Workbench, examples: Examples) -> list[Taught]:
         gate = RewriterManifest.read(build).gate
         accepted = gate["verdict"] != "rejected"
         choice = choose_recipe(bench, examples, gate["rewrites"] if accepted else None)
-        lesson = choice.value.lesson(examples, bench.toolset)
+        lesson = choice.value.lesson(examples, bench)
         retriever = served(bench, lesson, open_rewriter(build) if accepted else None)
         found.append(Taught(retriever, {**describe(choice), "rewriter": {"value": gate["verdict"], "by": "gate"}}))
     return found

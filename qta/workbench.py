@@ -7,6 +7,7 @@ from mtrb.types import Tool, Toolset
 from qta.baselines import FloatDenseRetriever
 from qta.encoder import Encoder
 from qta.index import Advance, ToolIndex, build_in_memory
+from qta.reading import Reader, Reading
 
 _PAPER_TOKENS = 256  # what sentence-transformers reads of a text unless told otherwise
 
@@ -26,6 +27,13 @@ class Workbench:
         self.encoder = encoder
         self.rewriters = rewriters
         self._advance = advance
+        self._readings: dict[str, Reading] = {}
+
+    def read(self, request: str) -> Reading:
+        """Return what retrieval needs of a request, which is read once."""
+        if request not in self._readings:
+            self._readings[request] = Reader(self.encoder).read(request)
+        return self._readings[request]
 
     @cached_property
     def index(self) -> ToolIndex:

@@ -133,8 +133,10 @@ def without_rewriter(load: "Callable[[], Benchmark]", out: Path) -> None:
 
 
 def _told(lesson: "Lesson") -> str:
-    clauses = "get places" if lesson.clauses else "get no places"
-    return f"{len(lesson.prior)} tools are raised, {len(lesson.partners)} bring others along, clauses {clauses}"
+    return (
+        f"{len(lesson.requests)} tools come nearer to the requests they are used for, {len(lesson.prior)} are raised, "
+        f"{len(lesson.partners)} bring others along"
+    )
 
 
 @train.command()

@@ -23,7 +23,8 @@ from mtrb.types import Benchmark, Query, Tool, Toolset
 from qta.examples import Examples
 from qta.hybrid import SERVED, HybridRetriever
 from qta.index import build_in_memory
-from qta.rewriting.local import DEFAULT_BASE
+from qta.rewriting.generator import Decoding
+from qta.rewriting.local import DEFAULT_BASE, CausalGenerator, load_model
 from qta.rewriting.prompt import Prompt
 from qta.steps import TRUSTED, StepRule
 from qta.training.align import align
@@ -141,6 +142,15 @@ def settings(
     )
 
 
+def fitting(examples: Examples, frozen: Frozen, base: str, given: AlignSettings) -> Examples:
+    """Return the examples whose prompts leave the base room for a rewrite."""
+    generator, prompt = CausalGenerator(*load_model(base)), given.prompt.prompt(given.seed)
+    decoding = Decoding(max_new_tokens=given.candidates.max_new_tokens)
+    texts = [query.text for query in examples.queries]
+    asked = [prompt.messages(*one) for one in zip(texts, frozen.show(texts, prompt), strict=True)]
+    return examples.part(number for number, one in enumerate(asked) if generator.fits(one, decoding))
+
+
 @click.command(help=__doc__.splitlines()[0] if __doc__ else None)
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for the model.")
 @click.option("--base", default=DEFAULT_BASE, show_default=True)
@@ -158,8 +168,9 @@ def main(  # noqa: PLR0913, PLR0917 (options of a command)
     training = training_catalogues(NAMES)
     chosen = chosen_requests(training, requests, encoder, _targets(near), seed, 1 if as_paper else _FEWEST_GOLDEN)
     examples, frozen = frozen_catalogues(training, chosen, (paper if as_paper else served)(encoder), seed)
-    click.echo(f"{len(examples)} requests of {len(set(map(id, frozen.catalogues.values())))} catalogues")
     given = settings(base, rounds, samples, seed, "sampled" if as_paper else "nearest")
+    examples = fitting(examples, frozen, base, given)
+    click.echo(f"{len(examples)} requests of {len(set(map(id, frozen.catalogues.values())))} catalogues")
     policy = align(base, examples, frozen, given, out / "rounds", click.echo)
     policy.merged().save_pretrained(out)
     policy.tokenizer.save_pretrained(out)

@@ -31,8 +31,9 @@ def train_examples(
         ArtefactError: the result cannot be written; what was installed is as it was.
     """
     examples = Examples.of(annotated, annotated.toolset)
-    choice = choose_recipe(Workbench(annotated.toolset, encoder, embedded), examples, advance=left_out)
-    lesson = choice.value.lesson(examples, annotated.toolset)
+    bench = Workbench(annotated.toolset, encoder, embedded)
+    choice = choose_recipe(bench, examples, advance=left_out)
+    lesson = choice.value.lesson(examples, bench)
     with building(out) as build:
         RewriterManifest(
             kind="none",

@@ -106,7 +106,7 @@ def _learn(bench: Workbench, examples: Examples, verdict: Verdict, report: Repor
     """Return the manifest's fields on what stands beside the rewriter; beside none if the gate keeps it out."""
     report(f"leave-one-out: what {len(examples)} examples teach beside the rewriter")
     choice = choose_recipe(bench, examples, verdict.rewrites if verdict.accepted else None)
-    return {"lesson": choice.value.lesson(examples, bench.toolset), "chosen": describe(choice)}
+    return {"lesson": choice.value.lesson(examples, bench), "chosen": describe(choice)}
 
 
 def _write(

@@ -143,6 +143,7 @@ function reasons(why) {
     why.step && `for the step “${why.step}”`,
     why.provides_for && `provides an id for ${why.provides_for}`,
     why.used_with && `used together with ${why.used_with}`,
+    why.examples > 0 && "used for such requests in examples",
     why.prior && "used before",
     why.always && "always included",
   ].filter(Boolean);

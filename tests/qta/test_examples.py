@@ -107,6 +107,25 @@ def test_a_golden_tool_that_is_not_found_counts_as_last() -> None:
     assert choice.scores[1] == (0.0, pytest.approx(-math.log(13)))
 
 
+@pytest.mark.parametrize(
+    ("places", "chosen"),
+    [
+        ([2, 2, 2, 20], 2),  # three sooner, one as before
+        ([2, 2, 20, 20], 1),  # two are too few
+        ([2, 2, 2, 21], 1),  # one later is too much
+    ],
+)
+def test_only_what_is_surely_better_replaces_the_default(places: list[int], chosen: int) -> None:
+    order = [query.query_id for query in FOUR.queries]
+
+    def rank(value: int, known: Examples, query: Query) -> list[int]:
+        golden = dict(zip(FOUR.queries, FOUR.golden, strict=True))[query]
+        before = 20 if value == 1 else places[order.index(query.query_id)]
+        return [*range(100, 100 + before), *golden, *range(4, 50)]
+
+    assert leave_one_out(FOUR, (1, 2), rank, default=1, surely=3).value == chosen
+
+
 def test_few_examples_leave_the_default() -> None:
     three = FOUR.without(0)
     assert leave_one_out(three, (1, 2), rank_by({1: 0, 2: 0}), default=9) == Choice(9, {}, from_examples=False)
@@ -158,11 +177,21 @@ def test_draws_of_the_benchmarks() -> None:
 
 
 def test_evaluating_with_examples_of_ones_own(cli: Callable[..., Finished], tmp_path: Path) -> None:
-    tools = "".join(json.dumps({"name": f"tool_{n}", "description": f"Does thing {n}."}) + "\n" for n in range(9))
-    (tmp_path / "own.jsonl").write_text(tools)
+    asked = [
+        "feed the cat",
+        "mow the lawn",
+        "play a song",
+        "book a taxi",
+        "crop a photo",
+        "send a letter",
+        "bake bread",
+    ]
+    named = {f"tool_{n}": f"{text}." for n, text in enumerate(asked)} | {"tool_7": "Keep the books."}
+    rows = [{"name": name, "description": description} for name, description in named.items()]
+    (tmp_path / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     records: list[dict[str, Any]] = [
-        {"query": f"thing {n}", "tools": [f"own/tool_{n}", "own/tool_8"], "split": "train" if n < 5 else "test"}
-        for n in range(8)
+        {"query": f"{text} now", "tools": [f"own/tool_{n}", "own/tool_7"], "split": "train" if n < 5 else "test"}
+        for n, text in enumerate(asked)
     ]
     (tmp_path / "q.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     own = ("eval", "--tools", tmp_path / "own.jsonl", "--queries", tmp_path / "q.jsonl", "--json", tmp_path / "r.json")

@@ -8,9 +8,10 @@ import pytest
 from mtrb.benchmarks import load
 from mtrb.errors import InputError
 from mtrb.types import Benchmark, Query
+from qta.rewriting.local import DEFAULT_BASE
 from qta.rewriting.prompt import Prompt
 from qta.training.frozen import FrozenHybrid, RememberingEncoder
-from qta.training.general import chosen_requests, frozen_catalogues, main, paper, served
+from qta.training.general import chosen_requests, fitting, frozen_catalogues, main, paper, served, settings
 
 
 @pytest.fixture(scope="module")
@@ -81,3 +82,14 @@ def test_with_the_papers_retriever_the_rewrite_alone_is_the_query(
 def test_requests_near_to_a_dataset_without_examples_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no annotated examples"):
         main(["--out", str(tmp_path), "--near", "public/bfcl"], standalone_mode=False)
+
+
+def test_requests_whose_prompts_fill_the_base_are_left_out(
+    benches: list[Benchmark], encoder: RememberingEncoder
+) -> None:
+    chosen = chosen_requests(benches, 6, encoder, (), seed=0)
+    examples, frozen = frozen_catalogues(benches, chosen, served(encoder), seed=0)
+    given = settings(DEFAULT_BASE, rounds=1, samples=2, seed=0)
+    assert fitting(examples, frozen, DEFAULT_BASE, given).queries == examples.queries
+    many = given.model_copy(update={"prompt": given.prompt.model_copy(update={"tools": 40, "words": 40})})
+    assert len(fitting(examples, frozen, DEFAULT_BASE, many)) < len(examples)

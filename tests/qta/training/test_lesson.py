@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mtrb.types import Benchmark, Query, Tool, Toolset
@@ -82,7 +83,7 @@ def test_an_alignment_is_served_as_it_is_evaluated(base: str, tmp_path: Path, en
     outcome = train_dpo(annotated(), few, tmp_path / "out", encoder, lambda _: None)
     assert outcome.lesson
     assert outcome.lesson.prior
-    assert outcome.lesson.partners["invoice/archive"]
+    assert outcome.lesson.requests["odd/ping"].any()
     bench = Workbench(TOOLS, encoder, rewriters=tmp_path / "rewriters")
     shutil.copytree(outcome.build, tmp_path / "rewriters" / "qta" / "own" / "train" / "seed-0" / outcome.build.name)
     [evaluated] = rewriting(bench, Examples.of(annotated(), TOOLS))
@@ -113,7 +114,7 @@ def test_from_the_command_line_to_an_answer(
         asked = {"query": UNSEEN[0], "k": 5, "explain": True}
         answer = server.ask("/retrieve", asked).json
         why = reasons(answer)
-        assert why["odd/ping"]["used_with"] == "invoice/archive"
+        assert why["odd/ping"]["examples"] > 0.2  # nothing that it says of itself tells of invoices
         assert why[LEDGER]["prior"] > 0
         assert answer["degraded"] == []
         always = server.ask("/retrieve", {**asked, "rewrite": "always"}).json
@@ -132,8 +133,8 @@ def test_it_is_installed_restored_and_evaluated_as_a_rewriter_is(
     few = cli("train", "examples", *own, "--examples", 3, "--out", out)
     assert "fewer than four examples" in few.out
     lesson = RewriterManifest.read(current_build(out)).taught
-    assert lesson.prior["invoice/archive"] == pytest.approx(0.1 * math.log(4))
-    assert (lesson.partners, lesson.clauses) == ({}, True)
+    assert lesson.prior["invoice/archive"] == pytest.approx(0.05 * math.log(4))
+    assert lesson.partners == {}
     assert cli("train", "restore", out).status == 0
     assert current_build(out) == first
     systems = ("--system", "clauses", "--system", f"rewritten:{out}")
@@ -151,12 +152,13 @@ def test_it_is_learnt_from_feedback(cli: Callable[..., Finished], tmp_path: Path
     assert done.status == 0, done.err
     manifest = RewriterManifest.read(current_build(tmp_path / "learnt"))
     assert manifest.trained_on["dataset"] == "feedback/all"
-    assert manifest.taught.partners["photo/crop"]
+    assert manifest.taught.requests["photo/crop"].any()
 
 
 def test_a_tool_that_is_gone_teaches_nothing(tmp_path: Path, encoder: Encoder) -> None:
     lesson = Lesson(
         prior={"odd/gong": 9.0, "no/such": 9.0},
+        requests={"no/such": encoder.encode_one(UNSEEN[0]).vector},
         partners={"invoice/archive": ("odd/ping", "no/such"), "no/such": ("odd/lamp",)},
     )
     serving_it = engine(tmp_path, encoder, lesson)
@@ -172,6 +174,7 @@ def test_what_a_caller_may_not_see_is_never_raised_into_view(tmp_path: Path, enc
     theirs = Tool("@team-b/desk/book", "book_desk", "Book a desk."), Tool("@team-b/ping", "ping", "Wake the janitor.")
     lesson = Lesson(
         prior={"@team-b/desk/book": 9.0},
+        requests={"@team-b/ping": encoder.encode_one(UNSEEN[0]).vector},
         partners={"invoice/archive": ("@team-b/ping", "odd/ping"), "@team-b/ping": ("odd/gong",)},
     )
     asked = Request(UNSEEN[0], 40, granted=frozenset({"", "team-a"}), explain=True)
@@ -184,6 +187,7 @@ def test_what_a_caller_may_not_see_is_never_raised_into_view(tmp_path: Path, enc
         serving_it.answer(Request(UNSEEN[0], 40, granted=frozenset({"", "team-b"}), explain=True)).to_json()
     )
     assert seeing["@team-b/ping"]["used_with"] == "invoice/archive"
+    assert seeing["@team-b/ping"]["examples"] > 0.2
     assert seeing["@team-b/desk/book"]["prior"] == 9
     excluded = Request(UNSEEN[0], 40, wanted=Filter(exclude=("odd/ping", "@team-b/desk/book")))
     assert not {"odd/ping", "@team-b/desk/book"} & {tool.tool_id for tool in serving_it.answer(excluded).tools}
@@ -198,9 +202,24 @@ def test_feedback_adds_to_what_examples_taught(tmp_path: Path, encoder: Encoder)
     assert priors == pytest.approx({"odd/gong": 0.1 + said, "odd/ping": 0.2, LEDGER: said}, abs=1e-4)
 
 
-def test_clauses_get_no_places_where_examples_say_so(tmp_path: Path, encoder: Encoder) -> None:
-    request = Request(UNSEEN[1], 10, explain=True)
-    with_them = reasons(engine(tmp_path, encoder, UNTAUGHT).answer(request).to_json())
-    without = reasons(engine(tmp_path, encoder, Lesson(clauses=False)).answer(request).to_json())
-    assert any("clause" in one for one in with_them.values())
-    assert not any("clause" in one for one in without.values())
+def test_a_tool_comes_nearer_to_the_requests_that_use_it_and_no_other_moves(tmp_path: Path, encoder: Encoder) -> None:
+    plain = engine(tmp_path, encoder, UNTAUGHT)
+    taught = Engine(
+        plain.catalogue, encoder, lesson=Lesson(requests={"odd/ping": encoder.encode_one(UNSEEN[0]).vector})
+    )
+    request = Request(UNSEEN[0], 40, explain=True)
+    before, after = (reasons(one.answer(request).to_json()) for one in (plain, taught))
+    gained = after.pop("odd/ping")
+    assert gained["meaning"] - before.pop("odd/ping")["meaning"] == pytest.approx(gained["examples"], abs=2e-4)
+    assert gained["examples"] > 0.2
+    assert {tool_id: one["meaning"] for tool_id, one in after.items()} == {
+        tool_id: one["meaning"] for tool_id, one in before.items()
+    }
+    assert not any("examples" in one for one in after.values())
+
+
+def test_a_lesson_is_read_as_it_was_written(encoder: Encoder) -> None:
+    lesson = Lesson(prior={"a": 0.1}, requests={"a": encoder.encode_one(UNSEEN[0]).vector}, partners={"a": ("b",)})
+    read = Lesson.model_validate_json(lesson.model_dump_json())
+    assert np.array_equal(read.requests["a"], lesson.requests["a"])
+    assert (read.prior, read.partners, read.steps) == (lesson.prior, lesson.partners, lesson.steps)

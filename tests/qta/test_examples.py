@@ -110,9 +110,10 @@ def test_a_golden_tool_that_is_not_found_counts_as_last() -> None:
 @pytest.mark.parametrize(
     ("places", "chosen"),
     [
-        ([2, 2, 2, 20], 2),  # three sooner, one as before
+        ([15, 15, 15, 20], 2),  # three sooner, one as before
         ([2, 2, 20, 20], 1),  # two are too few
-        ([2, 2, 2, 21], 1),  # one later is too much
+        ([2, 2, 15, 21], 1),  # one later is too much
+        ([2, 2, 2, 21], 2),  # unless so many more are served
     ],
 )
 def test_only_what_is_surely_better_replaces_the_default(places: list[int], chosen: int) -> None:

@@ -67,6 +67,7 @@ evidence: $(FULL_ENV) ## Measure what each thing that examples teach is worth, a
 
 choices: $(FULL_ENV) ## Print what the defaults were chosen by: the public validation halves, into RESULTS
 	$(PY) -m benchmarks.choices --out $(RESULTS)
+	$(PY) -m benchmarks.fewshot --out $(RESULTS)
 
 bench: bench-serve bench-peers ## Measure the service, and compare it with other ways to find tools, into RESULTS
 

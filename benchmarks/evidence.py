@@ -88,7 +88,9 @@ def ablation(study: Study, draws: Sequence[Examples], rewriters: Path) -> dict[s
         "qta": figures({}),
         "without the rewriter": figures({}, rewrite=False),
         "without what examples count (prior)": figures({"prior": {}}),
+        "without tools nearer to their requests": figures({"requests": {}}),
         "without partners": figures({"partners": {}}),
+        "without all three": figures({"prior": {}, "requests": {}, "partners": {}}),
         "without completion": figures({"completion": None}),
         "without clauses": figures({"clauses": None}),
         "without words (BM25)": figures({"weight": 0.0}),
@@ -131,7 +133,7 @@ def _without(study: Study, draws: Sequence[Examples]) -> dict[str, Any]:
 def transfer(studies: Mapping[str, Study], rewriters: Path) -> dict[str, dict[str, dict[str, float]]]:
     """Return the figures of rewriters on subsets that they were not aligned on, whatever their gate said.
 
-    Uses do not transfer, so that no prior is in play: only the rewriter differs.
+    Examples of other tools do not transfer, so that none teach beside it: only the rewriter differs.
     """
     table: dict[str, dict[str, dict[str, float]]] = {}
     for source in SUBSETS:

@@ -32,9 +32,9 @@ def _added(figures: Mapping[str, Any]) -> list[str]:
 
 
 def _chosen(figures: Mapping[str, Any]) -> list[str]:
-    lines = ["| | prior | clauses | partners | steps trusted | gate |", "|---|---|---|---|---|---|"]
+    lines = ["| | prior | partners | steps trusted | gate |", "|---|---|---|---|---|"]
     for dataset, found in figures.items():
-        columns = ("prior", "clauses", "partners", "trusted", "gate")
+        columns = ("prior", "partners", "trusted", "gate")
         values = (", ".join(_said(one[column]) for one in found["chosen"]) for column in columns)
         lines.append(f"| {dataset} | {' | '.join(values)} |")
     return lines
@@ -76,7 +76,8 @@ def table(figures: Mapping[str, Any]) -> str:
         "\n".join(_grid(curve)),
         "![curve](curve.png)",
         "## Transfer",
-        "Rows: what the rewriter was aligned on, whatever its gate said; columns: where it is used, without a prior.",
+        "Rows: what the rewriter was aligned on, whatever its gate said; columns: where it is used, with nothing else "
+        "learnt.",
         "\n".join(_grid(transfer)),
         "## Ranking functions",
         "Examples that rewriters had not seen (the gate's halves): mean of Sufficiency@5 and @10 and mean log rank of "

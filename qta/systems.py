@@ -94,7 +94,7 @@ SYSTEMS: dict[str, System | TaughtSystem] = {
         _expanded,
     ),
     "qta-no-rewrite": TaughtSystem(
-        "clauses + w log(1 + uses in the examples), the weight and whether clauses help chosen by leave-one-out",
+        "clauses, and what examples teach: tools come nearer to their requests, and count for their uses",
         taught.no_rewrite,
     ),
     "qta": TaughtSystem("the same with a rewriter aligned with the examples", taught.rewriting),

@@ -25,7 +25,7 @@ from mtrb.errors import InputError, QTAError
 from mtrb.formats import Skipped, parse_records
 from mtrb.identifiers import slug
 from mtrb.types import Tool
-from qta.sync import Listing
+from qta.sync import Listing, without_secrets
 
 POLL = 60.0
 """Seconds after which a server is asked again though it has said nothing."""
@@ -188,7 +188,8 @@ class McpServer:
                 f"{skipped[0].location}: {skipped[0].reason}\n"
                 "nothing was changed; mend it, or leave such tools out with --skip-invalid"
             )
-        return Listing(source, list(tools.values()), skipped)
+        origin = self.where if self.command else without_secrets(self.where)
+        return Listing(source, origin, list(tools.values()), skipped)
 
     def _own_name(self, client: Client) -> str:
         named = client.server_info and slug(client.server_info.name)

@@ -1,7 +1,8 @@
 """Keep the tools of one source in step with where they come from: an MCP server or an OpenAPI document."""
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, compress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -9,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from mtrb.errors import InputError
+from mtrb.files import replace_text
 from mtrb.formats import Skipped, read_tools
 from mtrb.formats.openapi import is_openapi
 from mtrb.formats.records import MAX_DOCUMENT_BYTES, read_document
@@ -16,6 +18,7 @@ from mtrb.types import Tool
 from qta.catalogue import Catalogue
 from qta.overlay import Overlay
 
+_ORIGINS = "sources.json"
 _FIELDS = ("name", "description", "parameters", "tags")
 
 
@@ -25,11 +28,13 @@ class Listing:
 
     Attributes:
         source: the name that its tools go by.
+        origin: the address, file or command that they come from.
         tools: all of them.
         skipped: records that are no tools.
     """
 
     source: str
+    origin: str
     tools: Sequence[Tool]
     skipped: Sequence[Skipped] = ()
 
@@ -84,12 +89,13 @@ def compare(now: Overlay, listing: Listing) -> Difference:
 
 
 def bring_in_step(
-    catalogue: Catalogue, listing: Listing, allow_empty: bool = False, dry_run: bool = False
+    catalogue: Catalogue, listing: Listing, allow_empty: bool = False, moved: bool = False, dry_run: bool = False
 ) -> Difference:
     """Put what a source has added and changed into a catalogue, remove what it no longer has; return what that was.
 
     Raises:
-        InputError: the source lists nothing, so that all its tools would go, and that is not allowed.
+        InputError: the source lists nothing, so that all its tools would go, and that is not allowed; or tools of the
+            same name that came from elsewhere would go, and it is not said that they have moved.
         ArtefactError: the change cannot be written.
     """
     difference = compare(catalogue.now, listing)
@@ -98,10 +104,29 @@ def bring_in_step(
             f"{listing.source} lists no tools; the {len(difference.removed):,} that are here would be removed\n"
             "nothing was changed; give --allow-empty if that is meant"
         )
+    known = _origins(catalogue.folder)
+    before = known.get(listing.source, listing.origin)
+    if difference.removed and before != listing.origin and not moved:
+        raise InputError(
+            f"the tools of {listing.source!r} came from {before}, and {len(difference.removed):,} of them are not in "
+            f"{listing.origin}\nnothing was changed; give --name if this is another source, --moved if it is the same"
+        )
     if not dry_run:
+        if known.get(listing.source) != listing.origin:
+            known[listing.source] = listing.origin
+            replace_text(catalogue.folder / _ORIGINS, json.dumps(known, indent=1, sort_keys=True) + "\n")
         catalogue.put([*difference.added, *(new for _, new in difference.changed)])
         catalogue.remove(difference.removed)
     return difference
+
+
+def _origins(folder: Path) -> dict[str, str]:
+    """Return where each source's tools came from last."""
+    try:
+        content = json.loads((folder / _ORIGINS).read_bytes())
+    except (OSError, ValueError):
+        return {}  # what is lost here is only known again after the next time
+    return content if isinstance(content, dict) else {}
 
 
 def _ids_from(now: Overlay, source: str) -> list[str]:
@@ -124,7 +149,7 @@ def read_openapi(path: Path, name: str | None = None, skip_invalid: bool = False
     tools = list(read_tools([spec], "openapi", skipped if skip_invalid else None))
     if not tools:
         raise InputError(f"{path}: no operation could be read; {skipped[0].location}: {skipped[0].reason}")
-    return Listing(tools[0].source, tools, skipped)
+    return Listing(tools[0].source, str(path.resolve()), tools, skipped)
 
 
 def fetch_openapi(
@@ -147,9 +172,15 @@ def fetch_openapi(
         except InputError:
             return None
         try:
-            return read_openapi(path, name, skip_invalid)
+            return replace(read_openapi(path, name, skip_invalid), origin=without_secrets(url))
         except InputError as error:
             raise InputError(str(error).replace(str(path), url)) from None
+
+
+def without_secrets(url: str) -> str:
+    """Return an address without what may be secret: who asks, and the query."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
 def _fetch(url: str, headers: Mapping[str, str], timeout: float) -> bytes | None:

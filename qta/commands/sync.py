@@ -25,6 +25,7 @@ _NAME = r"[\w.-]+"
 @click.option("--follow", is_flag=True, help="Stay, and follow whenever an MCP server announces a change.")
 @click.option("--dry-run", is_flag=True, help="Report, and change nothing.")
 @click.option("--allow-empty", is_flag=True, help="Let a source that lists no tools remove all that it had.")
+@click.option("--moved", is_flag=True, help="Let a source take the place of what came from elsewhere by its name.")
 @click.option("--skip-invalid", is_flag=True, help="Leave invalid tools out, and list them.")
 @click.option("--header", "headers", multiple=True, metavar="NAME:VALUE", help="For HTTP; may be given again.")
 @click.option("--timeout", type=click.FloatRange(0, min_open=True), default=60.0, show_default=True, help="Seconds.")
@@ -36,6 +37,7 @@ def sync(
     follow: bool,
     dry_run: bool,
     allow_empty: bool,
+    moved: bool,
     skip_invalid: bool,
     headers: tuple[str, ...],
     timeout: float,
@@ -60,7 +62,7 @@ def sync(
     catalogue = open_catalogue(folder, Encoder())
 
     def take(listing: Listing) -> None:
-        difference = bring_in_step(catalogue, listing, allow_empty, dry_run)
+        difference = bring_in_step(catalogue, listing, allow_empty, moved, dry_run)
         for entry in difference.skipped:
             click.echo(f"left out {entry.location}: {entry.reason}", err=True)
         if as_json:

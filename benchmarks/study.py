@@ -46,7 +46,7 @@ class Aligned:
 @cache
 def recipe_of(one: Aligned, bench: Workbench) -> Recipe:
     """Return what leave-one-out chooses beside a rewriter: once, since several tables need it."""
-    return choose_recipe(bench, one.examples, one.gate.get("rewrites") if one.accepted else None).value
+    return choose_recipe(bench, one.examples, one.gate.get("rewrites")).value
 
 
 def stages_of(one: Aligned, bench: Workbench) -> Stages:

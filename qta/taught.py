@@ -85,7 +85,7 @@ def rewriting(bench: Workbench, examples: Examples) -> list[Taught]:
             continue
         gate = RewriterManifest.read(build).gate
         accepted = gate["verdict"] != "rejected"
-        choice = choose_recipe(bench, examples, gate["rewrites"] if accepted else None)
+        choice = choose_recipe(bench, examples, gate["rewrites"])
         lesson = choice.value.lesson(examples, bench)
         retriever = served(bench, lesson, open_rewriter(build) if accepted else None)
         found.append(Taught(retriever, {**describe(choice), "rewriter": {"value": gate["verdict"], "by": "gate"}}))

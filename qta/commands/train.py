@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 _folder = click.Path(file_okay=False, path_type=Path)
 _file = click.Path(dir_okay=False, exists=True, path_type=Path)
 
+_WHEN = {"before": "without a rewriter", "unaligned": "with the base", "after": "aligned"}
+_SAID = {"unaligned": "unaligned, as its base serves unseen requests better"}
+
 _REQUESTS = (
     click.argument("dataset", required=False),
     click.option("--tools", help="A catalogue of your own, in any format of `qta index`."),
@@ -71,8 +74,8 @@ def dpo(load: "Callable[[], Benchmark]", base: str | None, config: Path | None, 
     """Align a rewriter with DPO on annotated requests of DATASET, of a catalogue of your own, or on feedback.
 
     With it comes what else they teach, see `qta train examples`. It is installed in the folder only if requests that it
-    has not seen are served no worse with it, which takes four to tell; the one that was there is kept, see `qta train
-    restore`. Interrupted, it goes on where it was when it is started again.
+    has not seen are served no worse with it, which takes four to tell, and works unaligned where that is better;
+    what was there is kept, see `qta train restore`. Interrupted, it goes on where it was when it is started again.
     """
     from tqdm import tqdm
 
@@ -89,11 +92,10 @@ def dpo(load: "Callable[[], Benchmark]", base: str | None, config: Path | None, 
         f"{outcome.seconds:,.0f} s, at most {outcome.peak_memory_mb:,} MB, DPO at {outcome.speed}; pairs, log and "
         f"curves in {outcome.build}"
     )
-    if gate["before"]:
-        before, after = (gate[name]["sufficiency"] for name in ("before", "after"))
-        click.echo(
-            f"unseen examples, mean of Sufficiency@5 and @10: {100 * before:.1f} before, {100 * after:.1f} after"
-        )
+    measured = {name: gate[name]["sufficiency"] for name in ("before", "unaligned", "after") if gate[name]}
+    if measured:
+        told = ", ".join(f"{100 * served:.1f} {_WHEN[name]}" for name, served in measured.items())
+        click.echo(f"unseen examples, mean of Sufficiency@5 and @10: {told}")
     else:
         click.echo("fewer than four examples: whether it serves unseen requests better is not known")
     if not outcome.verdict.accepted:
@@ -101,7 +103,7 @@ def dpo(load: "Callable[[], Benchmark]", base: str | None, config: Path | None, 
         sys.exit(1)
     if outcome.lesson:
         click.echo(f"beside it: {_told(outcome.lesson)}")
-    click.echo(f"rewriter {gate['verdict']}; serve it with --rewriter {out}")
+    click.echo(f"rewriter {_SAID.get(gate['verdict'], gate['verdict'])}; serve it with --rewriter {out}")
 
 
 @train.command("examples")

@@ -87,7 +87,7 @@ def _generator(build: Path, manifest: RewriterManifest) -> Generator:
     if manifest.kind == "small":
         from qta.rewriting.small import SmallGenerator
 
-        return SmallGenerator(build)
+        return SmallGenerator(build if manifest.aligned else _same_base(build, manifest))
     from qta.rewriting.local import CausalGenerator, fingerprint, load_model
 
     model, tokenizer = load_model(manifest.base)
@@ -96,5 +96,16 @@ def _generator(build: Path, manifest: RewriterManifest) -> Generator:
             f"{build}: an adapter of the base {manifest.base!r} with fingerprint {manifest.fingerprint}, but the base "
             f"there has {found}; get the base that it was trained on, or train it again"
         )
-    generator: Generator = CausalGenerator.adapted(model, tokenizer, build / "adapter")
-    return generator
+    if not manifest.aligned:
+        return CausalGenerator(model, tokenizer)
+    return CausalGenerator.adapted(model, tokenizer, build / "adapter")
+
+
+def _same_base(build: Path, manifest: RewriterManifest) -> Path:
+    """Return where our own base is, if it is still the one that the adapter was trained on."""
+    if (found := RewriterManifest.read(WEIGHTS).fingerprint) != manifest.fingerprint:
+        raise ArtefactError(
+            f"{build}: served by our own base with fingerprint {manifest.fingerprint}, but this version's has {found}; "
+            "train it again, or use the version that made it"
+        )
+    return WEIGHTS

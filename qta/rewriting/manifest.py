@@ -39,7 +39,7 @@ class RewriterManifest(BaseModel):
         base: the base model, and `fingerprint` what tells its weights from others.
         prompt: what the model is shown, and `prompt_digest` what tells all of it from other prompts.
         gate: before and after on requests that the rewriter had not seen, the rule by which its steps took part, and
-            the verdict.
+            the verdict, see `qta.training.gate`.
         retriever: that it was aligned with, if any.
         lesson: what the examples teach beside it, and `chosen` how much was made of them; None where it was made before
             that was recorded.
@@ -80,6 +80,11 @@ class RewriterManifest(BaseModel):
                 "train it again, or use the version that made it"
             )
         return prompt
+
+    @property
+    def aligned(self) -> bool:
+        """Tell whether the adapter is served; where the gate found its base better, that is."""
+        return self.gate.get("verdict") != "unaligned"
 
     @property
     def taught(self) -> Lesson:

@@ -1,14 +1,15 @@
-"""The gate: a rewriter is installed only when it serves requests it has not seen no worse than no rewriter does.
+"""The gate: a rewriter is served only when it serves requests it has not seen no worse than no rewriter does.
 
-The examples are cut into two halves; a rewriter aligned on each rewrites the other, so that every example gets one
-by a rewriter that has not seen it. What stands beside the rewriter is chosen with these rewrites too.
+And aligned only when that is no worse than unaligned. The examples are cut into two halves; a rewriter aligned on each
+rewrites the other, so that every example gets one by a rewriter that has not seen it. Judged is by the ranking that is
+served. What stands beside the rewriter is chosen with these rewrites too.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mtrb.types import Query
 from qta.examples import Examples
@@ -49,20 +50,33 @@ class Criterion:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate found: the examples' rewrites by rewriters that had not seen them, before and after."""
+    """What the gate found on examples that no rewriter had seen.
 
-    rewrites: dict[str, str]
-    before: Criterion | None
-    after: Criterion | None
-    accepted: bool
+    Attributes:
+        decision: `accepted` serves the aligned rewriter, `unaligned` its base, which is better, `rejected` neither;
+            `ungated` serves the aligned one, as there are too few examples to tell.
+        before: how well requests are served as they are.
+        unaligned: with the base's rewrites.
+        after: with those of the aligned rewriters.
+        rewrites: of each example, by what is served.
+    """
+
+    decision: Literal["accepted", "unaligned", "rejected", "ungated"]
+    before: Criterion | None = None
+    unaligned: Criterion | None = None
+    after: Criterion | None = None
+    rewrites: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def accepted(self) -> bool:
+        """Tell whether a rewriter is served."""
+        return self.decision != "rejected"
 
     def to_json(self) -> dict[str, Any]:
         """Return the verdict for the manifest."""
-        measured = {"before": self.before, "after": self.after}
-        return {
-            "verdict": "ungated" if self.before is None else "accepted" if self.accepted else "rejected",
-            **{name: vars(one) if one else None for name, one in measured.items()},
-        }
+        measured = {"before": self.before, "unaligned": self.unaligned, "after": self.after}
+        criteria = {name: vars(one) if one else None for name, one in measured.items()}
+        return {"verdict": self.decision, **criteria, "rewrites": dict(self.rewrites)}
 
 
 def cross_fit(
@@ -80,12 +94,26 @@ def cross_fit(
     return rewrites
 
 
-def judge(examples: Examples, rewrites: dict[str, str], frozen: Frozen) -> Verdict:
-    """Compare the rankings with these rewrites and without."""
-    if not rewrites:
-        return Verdict({}, None, None, accepted=True)
-    both = []
+def judge(
+    examples: Examples, aligned: Mapping[str, str], frozen: Frozen, unaligned: Mapping[str, str] | None = None
+) -> Verdict:
+    """Compare the rankings with the aligned rewriters' rewrites, with their base's where that is a choice, and without.
+
+    Of equals the aligned rewriter is served.
+    """
+    if not aligned:
+        return Verdict("ungated")
+    before, after = (_measured(examples, rewrites, frozen) for rewrites in ({}, aligned))
+    base = _measured(examples, unaligned, frozen) if unaligned else None
+    if after.at_least(before) and (base is None or after.at_least(base)):
+        return Verdict("accepted", before, base, after, aligned)
+    if unaligned and base and base.at_least(before):
+        return Verdict("unaligned", before, base, after, unaligned)
+    return Verdict("rejected", before, base, after)
+
+
+def _measured(examples: Examples, rewrites: Mapping[str, str], frozen: Frozen) -> Criterion:
+    ranks = []
     for query, golden in zip(examples.queries, examples.golden, strict=True):
-        both.append(frozen.ranks(query, golden, [query.text, rewrites[query.query_id] or query.text]))
-    before, after = (Criterion.of([ranks[at] for ranks in both]) for at in (0, 1))
-    return Verdict(rewrites, before, after, after.at_least(before))
+        ranks += frozen.ranks(query, golden, [rewrites.get(query.query_id) or query.text])
+    return Criterion.of(ranks)

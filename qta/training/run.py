@@ -15,10 +15,10 @@ from qta.examples import Examples
 from qta.hybrid import SERVED, HybridRetriever
 from qta.lesson import Lesson
 from qta.recipe import choose_recipe, describe
-from qta.rewriting.local import DEFAULT_BASE, fingerprint, load_model
+from qta.rewriting.local import DEFAULT_BASE, CausalGenerator, fingerprint, load_model
 from qta.rewriting.manifest import RewriterManifest, building, describe_prompt, describe_training
 from qta.steps import TRUSTED
-from qta.training.align import Report, align, read_rounds, write_summary
+from qta.training.align import Report, align, read_rounds, rewrite, write_summary
 from qta.training.config import AlignSettings
 from qta.training.curves import write_curves
 from qta.training.frozen import Frozen, FrozenHybrid, FrozenMiniLM, RememberingEncoder
@@ -85,13 +85,14 @@ def _train(
     work = out / _WORK / f"{frozen.identity}-{annotated.toolset.fingerprint()[:16]}"
     gated = served is not None and len(examples) >= FEWEST
     rewrites = cross_fit(settings.base, examples, frozen, settings, work / "gate", report) if gated else {}
-    verdict = judge(examples, rewrites, frozen)
+    judging = FrozenHybrid(HybridRetriever(served.index, served.encoder), frozen.identity) if served else frozen
+    verdict = judge(examples, rewrites, judging, _unaligned(settings, examples, frozen) if gated else None)
     policy = align(settings.base, examples, frozen, settings, work / "all", report)
     learnt = _learn(served, examples, verdict, report) if served else {}
-    steps = vars(frozen.steps) if frozen.steps else None
+    steps = vars(judging.steps) if judging.steps else None
     about = {
         "retriever": frozen.identity,
-        "gate": {**verdict.to_json(), "steps": steps, "rewrites": verdict.rewrites},
+        "gate": {**verdict.to_json(), "steps": steps},
         **learnt,
         **describe_training(annotated, _LIBRARIES),
     }
@@ -102,10 +103,17 @@ def _train(
     return Outcome(build, verdict, learnt.get("lesson"), statistics, seconds, peak_memory_mb(), policy.speed)
 
 
+def _unaligned(settings: AlignSettings, examples: Examples, frozen: Frozen) -> dict[str, str]:
+    """Return the rewrite of each example by the base as it is."""
+    generator, prompt = CausalGenerator(*load_model(settings.base)), settings.prompt.prompt(settings.seed)
+    texts = rewrite(generator, examples.queries, frozen, prompt, settings.candidates.max_new_tokens)
+    return {query.query_id: text for query, text in zip(examples.queries, texts, strict=True)}
+
+
 def _learn(bench: Workbench, examples: Examples, verdict: Verdict, report: Report) -> dict[str, Any]:
     """Return the manifest's fields on what stands beside the rewriter; beside none if the gate keeps it out."""
     report(f"leave-one-out: what {len(examples)} examples teach beside the rewriter")
-    choice = choose_recipe(bench, examples, verdict.rewrites if verdict.accepted else None)
+    choice = choose_recipe(bench, examples, verdict.rewrites)
     return {"lesson": choice.value.lesson(examples, bench), "chosen": describe(choice)}
 
 

@@ -10,6 +10,7 @@ from mtrb.errors import ArtefactError
 from qta.encoder import Encoder
 from qta.lesson import UNTAUGHT, Lesson
 from qta.rewriting import RewriterChoice, open_rewriter
+from qta.rewriting.local import CausalGenerator, load_model
 from qta.rewriting.manifest import current_build, install, new_build, restore
 from qta.steps import STEPS, TRUSTED
 from qta.training.run import Outcome
@@ -34,7 +35,7 @@ def test_an_adapter_of_another_base_is_refused(outcome: Outcome, tmp_path: Path)
 def test_without_a_lesson_its_steps_take_part_as_the_gate_has_judged(outcome: Outcome, tmp_path: Path) -> None:
     build = shutil.copytree(outcome.build, tmp_path / "build")
     manifest = json.loads((build / "rewriter.json").read_text())
-    gate = manifest["gate"]
+    gate = {**manifest["gate"], "steps": vars(TRUSTED)}
     del manifest["lesson"], manifest["chosen"]  # as before they were recorded
     judged = {"accepted": TRUSTED, "rejected": STEPS, "ungated": STEPS}
     for verdict, rule in judged.items():
@@ -43,6 +44,23 @@ def test_without_a_lesson_its_steps_take_part_as_the_gate_has_judged(outcome: Ou
     del gate["steps"]  # as even before
     (build / "rewriter.json").write_text(json.dumps({**manifest, "gate": {**gate, "verdict": "accepted"}}))
     assert RewriterChoice(str(build)).open().lesson == UNTAUGHT
+
+
+def test_where_the_gate_found_the_base_better_that_is_served(outcome: Outcome, base: str, tmp_path: Path) -> None:
+    build = shutil.copytree(outcome.build, tmp_path / "build")
+    manifest = json.loads((build / "rewriter.json").read_text())
+    said = {}
+    for verdict in ("accepted", "unaligned"):
+        manifest["gate"]["verdict"] = verdict
+        (build / "rewriter.json").write_text(json.dumps(manifest))
+        said[verdict] = open_rewriter(build).steps(["give the money back"], [[]])
+    unaligned = open_rewriter(build)
+    unaligned.generator = CausalGenerator(*load_model(base))
+    assert said["unaligned"] == unaligned.steps(["give the money back"], [[]]) != said["accepted"]
+    manifest |= {"kind": "small", "fingerprint": "f" * 16}
+    (build / "rewriter.json").write_text(json.dumps(manifest))
+    with pytest.raises(ArtefactError, match="served by our own base with fingerprint ffffffffffffffff"):
+        open_rewriter(build)
 
 
 def test_the_one_before_can_be_restored(tmp_path: Path) -> None:

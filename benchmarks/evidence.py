@@ -143,7 +143,7 @@ def transfer(studies: Mapping[str, Study], rewriters: Path) -> dict[str, dict[st
             target: percent(study.score([study.run(SERVED, build) for build in builds]))
             for target, study in studies.items()
         }
-    table["none"] = {target: percent(study.score([study.run(SERVED)])) for target, study in studies.items()}
+    table["no rewriter"] = {target: percent(study.score([study.run(SERVED)])) for target, study in studies.items()}
     table["unaligned"] = {
         target: percent(study.score([study.run(SERVED, WEIGHTS)])) for target, study in studies.items()
     }

@@ -158,6 +158,30 @@ def test_another_server_of_the_same_name_removes_nothing(
     assert cli("sync", stdio(other), "--index", folder).status == 0
 
 
+def test_another_server_of_the_same_name_changes_nothing(
+    tools: Path, folder: Path, encoder: Encoder, cli: Callable[..., Finished]
+) -> None:
+    assert cli("sync", stdio(tools), "--index", folder).status == 0
+    before = ids(folder, encoder, "the-zoo/")
+    other = tools.with_name("other.json")
+    save(other, tool("feed", "Delete all animals."), CLOSE, COUNT)
+    refused = cli("sync", stdio(other), "--index", folder)
+    assert refused.status == 2
+    assert "0 of them are not in" in refused.err
+    assert "and 1 are otherwise there" in refused.err
+    assert ids(folder, encoder, "the-zoo/") == before
+
+
+def test_a_command_is_the_same_source_in_both_forms(
+    tools: Path, folder: Path, encoder: Encoder, cli: Callable[..., Finished]
+) -> None:
+    assert cli("sync", stdio(tools), "--index", folder).status == 0
+    save(tools, FEED)
+    done = cli("sync", "--index", folder, "--", sys.executable, SERVER, tools, "stdio")
+    assert done.status == 0, done.err
+    assert set(ids(folder, encoder, "the-zoo/")) == {"the-zoo/feed"}
+
+
 def test_where_tools_came_from_is_kept_without_secrets() -> None:
     assert without_secrets("https://me:word@tools.example/mcp?key=1#x") == "https://tools.example/mcp"
 
@@ -206,7 +230,7 @@ def test_an_openapi_address_or_file(
     (root / name).write_text(write(fewer), "utf-8")
     refused = cli("sync", root / name, "--index", folder)
     assert refused.status == 2
-    assert f"the tools of 'pet-store' came from {url}/{name}, and 1 of them are not in {root / name}" in refused.err
+    assert f"the tools of 'pet-store' came from {url}/{name}; 1 of them are not in {root / name}, and 1 " in refused.err
     assert set(ids(folder, encoder, "pet-store/")) == {"pet-store/listPets", "pet-store/deletePet"}
     report = json.loads(cli("sync", root / name, "--index", folder, "--json", "--moved").out)
     assert (report["added"], report["removed"], report["unchanged"]) == ([], ["pet-store/deletePet"], 0)

@@ -13,7 +13,7 @@ from mtrb.errors import AbsentDataError
 from mtrb.formats import read_tools
 from mtrb.types import Query, Tool, Toolset
 from qta import hybrid as stages
-from qta.dense import DenseIndex, TaughtDense
+from qta.dense import DenseIndex
 from qta.encoder import Encoder
 from qta.examples import Examples
 from qta.hybrid import LEXICAL_WEIGHT, HybridRetriever, Stages
@@ -69,23 +69,6 @@ def test_a_system_whose_rewriter_is_half_aligned_says_so(name: str, bench: Workb
         (tmp_path / kind / examples.source / "seed-0" / ".training").mkdir(parents=True)
     with pytest.raises(AbsentDataError, match="goes on where it was interrupted"):
         build_system(name, Workbench(bench.toolset, bench.encoder, rewriters=tmp_path), examples)
-
-
-@pytest.mark.parametrize("n", [1, 3, 10, 60])
-def test_taught_tools_that_moved_away_keep_no_other_out(n: int) -> None:
-    rng = np.random.default_rng(0)
-    vectors = rng.standard_normal((60, 16)).astype(np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    base, query = DenseIndex(vectors), vectors[0]
-    nearest = base.search(query, 5)[0].tolist()
-    taught = TaughtDense(base, dict.fromkeys(nearest, -2 * query))
-    every = taught.cosines(query, np.arange(60))
-    allowed = np.arange(60) % 2 == 0
-    for mask in (None, allowed):
-        kept = np.arange(60) if mask is None else np.flatnonzero(mask)
-        positions, cosines = taught.search(query, n, mask)
-        assert positions.tolist() == kept[np.argsort(-every[kept], kind="stable")][:n].tolist()
-        np.testing.assert_array_equal(cosines, every[positions])
 
 
 def test_the_random_baseline_depends_on_the_query_only(bench: Workbench) -> None:

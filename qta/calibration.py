@@ -19,27 +19,36 @@ from qta.catalogue import Catalogue
 from qta.conformal import DEPTH, Calibration, Observed, flagged
 from qta.encoder import WEIGHTS, Encoder
 from qta.hybrid import HybridRetriever, Trace
+from qta.lesson import UNTAUGHT, Lesson
+from qta.pipeline import IdentityRewriter, Rewriter
+from qta.rewriting.rewriter import CatalogueRewriter, ToolRewriter
 
 FILE = "calibration.json"
 
+IDENTITY = IdentityRewriter()
 _STRANGERS = 100  # requests of other sets that each set is asked, to see how many are told apart
 
 logger = logging.getLogger(__name__)
 
 
-def observe(retriever: HybridRetriever, annotated: Benchmark, allowed: NDArray[np.bool_]) -> list[Observed]:
-    """Rank for annotated requests, as the service does without a rewriter."""
+def observe(
+    retriever: HybridRetriever,
+    annotated: Benchmark,
+    allowed: NDArray[np.bool_],
+    rewriter: Rewriter = IDENTITY,
+) -> list[Observed]:
+    """Rank for annotated requests, as the service does with this rewriter."""
     places = {tool_id: at for at, tool_id in enumerate(retriever.index.ids) if allowed[at]}
     observed = []
-    for query in annotated.queries:
-        golden = annotated.qrels[query.query_id]
-        reading, trace = retriever.reader.read(query.text), Trace()
+    readings = retriever.read(rewriter.rewrite(annotated.queries))
+    for query, reading in zip(annotated.queries, readings, strict=True):
+        golden, trace, other = annotated.qrels[query.query_id], Trace(), Trace()
         ranking = retriever.rank(reading, DEPTH, allowed, trace)
         without = allowed.copy()
         without[[places[tool_id] for tool_id in golden]] = False
-        cosines = retriever.index.dense.search(reading.vector, 1, without)[1]
+        retriever.rank(reading, 1, without, other)
         nearest = trace.nearest if reading.understood else None
-        others = float(cosines[0]) if reading.understood and len(cosines) else None
+        others = other.nearest if reading.understood and without.any() else None
         observed.append(Observed([one.score for one in ranking], _last(ranking, golden), nearest, others))
     return observed
 
@@ -49,14 +58,23 @@ def _last(ranking: Sequence[ScoredTool], golden: Iterable[str]) -> int:
     return max(ranks.get(tool_id, DEPTH + 1) for tool_id in golden)
 
 
-def calibrate_catalogue(catalogue: Catalogue, encoder: Encoder, annotated: Benchmark, coverage: float) -> Calibration:
-    """Calibrate on annotated requests to a living catalogue.
+def calibrate_catalogue(
+    catalogue: Catalogue,
+    encoder: Encoder,
+    annotated: Benchmark,
+    coverage: float,
+    rewriter: ToolRewriter | None = None,
+    lesson: Lesson = UNTAUGHT,
+) -> Calibration:
+    """Calibrate on annotated requests to a living catalogue, ranked with this rewriter and lesson.
 
     Raises:
         InputError: they are too few, or too many of them are not answered in any length.
     """
     now = catalogue.now
-    observed = observe(HybridRetriever(now, encoder), annotated, now.alive)
+    retriever = HybridRetriever(now, encoder, lesson.stages(now.position))
+    rewriting = CatalogueRewriter(rewriter, HybridRetriever(now, encoder), now.alive) if rewriter else IDENTITY
+    observed = observe(retriever, annotated, now.alive, rewriting)
     calibration = Calibration.of(observed, coverage, encoder.identity, {})
     sizes = [calibration.size(one.scores) for one in observed]
     about = {

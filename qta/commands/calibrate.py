@@ -17,7 +17,8 @@ from qta.commands import index_option
     show_default=True,
     help="The probability with which an answer of `-k auto` is to hold every tool that is needed.",
 )
-def calibrate(folder: Path, queries: str, coverage: float) -> None:
+@click.option("--rewriter", help="The one that is served, as `qta serve --rewriter`: a folder, or default.")
+def calibrate(folder: Path, queries: str, coverage: float, rewriter: str | None) -> None:
     """Calibrate `-k auto` on your own annotated requests, for answers from this index.
 
     It is used from the next request on, also by a service that runs. The requests must be like those that will come,
@@ -27,11 +28,13 @@ def calibrate(folder: Path, queries: str, coverage: float) -> None:
     from qta.calibration import FILE, calibrate_catalogue, write_calibration
     from qta.catalogue import open_catalogue
     from qta.encoder import Encoder
+    from qta.rewriting import RewriterChoice
 
     encoder = Encoder()
     catalogue = open_catalogue(folder, encoder)
     annotated = make_benchmark(Path(queries).name, "all", catalogue.now.toolset(), read_queries(Path(queries)))
-    calibration = calibrate_catalogue(catalogue, encoder, annotated, coverage)
+    opened = RewriterChoice(rewriter).open() if rewriter else ()
+    calibration = calibrate_catalogue(catalogue, encoder, annotated, coverage, *opened)
     write_calibration(folder / FILE, calibration)
     sizes = calibration.about["tools_in_an_answer"]
     click.echo(

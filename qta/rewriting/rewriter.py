@@ -116,11 +116,13 @@ class CatalogueRewriter:
 
     rewriter: ToolRewriter
     retriever: HybridRetriever
+    allowed: Allowed | None = None
 
     def rewrite(self, queries: Sequence[Query]) -> list[Query]:
         """Return as many queries, in order and with their ids; one that gets no rewrite stays as it is."""
         requests = [query.text for query in queries]
-        shown = [self.rewriter.show(self.retriever, self.retriever.reader.read(request)) for request in requests]
+        readings = map(self.retriever.reader.read, requests)
+        shown = [self.rewriter.show(self.retriever, reading, self.allowed) for reading in readings]
         return [
             query.rewritten(join_steps(one.steps)) if one.steps else query
             for query, one in zip(queries, self.rewriter.steps(requests, shown), strict=True)

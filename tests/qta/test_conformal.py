@@ -173,6 +173,28 @@ def test_the_command(cli: Callable[..., Finished], sample_folder: Path, tmp_path
     assert "'shop/nothing' is not in the catalogue" in cli("calibrate", "--index", folder, "--queries", requests).err
 
 
+def test_what_is_served_with_a_lesson_is_calibrated_with_it(
+    cli: Callable[..., Finished], sample_folder: Path, tmp_path: Path
+) -> None:
+    folder, rows = copied(sample_folder, tmp_path), []
+    for n, word in enumerate(
+        ("tango", "polka", "waltz", "rumba", "samba", "mambo", "salsa", "disco", "swing", "foxtrot")
+    ):
+        rows.append({"id": f"q{n}", "query": f"{word} for {n + 2} of us", "tools": ["shop/cancel_order"]})
+    (tmp_path / "learnt.jsonl").write_text("\n".join(map(json.dumps, rows[:5])))
+    (tmp_path / "asked.jsonl").write_text("\n".join(map(json.dumps, rows[5:] * 3)).replace('"id"', '"note"'))
+    taught = ("train", "examples", "--tools", "sample:", "--queries", tmp_path / "learnt.jsonl")
+    assert cli(*taught, "--out", tmp_path / "out").status == 0
+    command = ("calibrate", "--index", folder, "--queries", tmp_path / "asked.jsonl", "--coverage", 0.8)
+    sizes = []
+    for more in ((), ("--rewriter", tmp_path / "out")):
+        done = cli(*command, *more)
+        sizes.append(
+            json.loads((folder / FILE).read_text())["about"]["tools_in_an_answer"]["mean"] if not done.status else 999
+        )
+    assert sizes[1] < sizes[0], "the lesson puts the tool of such requests first"
+
+
 def copied(folder: Path, tmp_path: Path) -> Path:
     import shutil
 

@@ -18,6 +18,7 @@ CODES = "codes.faiss"
 
 _FEW = 5000  # tools that are sooner looked at by their vectors; codes also need some thousands to be made from
 _TIMES, _LEAST = 1.5, 300  # by their codes so many times the tools are taken that are asked for, and at least so many
+_MOVED = 300  # taught tools beyond which others are looked for; examples are few, and more would take its time
 _DIMENSIONS_A_CODE = 2  # of which 4 bits are kept together
 _ROUNDS = 10  # of k-means for the codes
 
@@ -134,8 +135,9 @@ class TaughtDense:
         self, vector: NDArray[np.float32], n: int, allowed: NDArray[np.bool_] | None = None
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return positions and cosines of the n nearest tools, nearest first; of the allowed ones where not all are."""
-        positions, cosines = self.base.search(vector, n, allowed)
-        rows = np.arange(len(self._positions)) if allowed is None else np.flatnonzero(allowed[self._positions])
+        # Those of the taught ones that are found lie elsewhere now, and must not keep others out.
+        positions, cosines = self.base.search(vector, n + min(len(self._positions), _MOVED), allowed)
+        rows = slice(None) if allowed is None else allowed[self._positions]
         others = ~np.isin(positions, self._positions)
         positions = np.concatenate([positions[others], self._positions[rows]])
         cosines = np.concatenate([cosines[others], np.einsum("ij,j->i", self._vectors[rows], vector)])
@@ -144,9 +146,10 @@ class TaughtDense:
 
     def cosines(self, vector: NDArray[np.float32], positions: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the cosines of given tools."""
-        found = self.base.cosines(vector, positions)
         places = np.searchsorted(self._positions, positions).clip(max=len(self._positions) - 1)
         taught = self._positions[places] == positions
+        found = np.empty(len(positions), np.float32)
+        found[~taught] = self.base.cosines(vector, positions[~taught])
         found[taught] = np.einsum("ij,j->i", self._vectors[places[taught]], vector)
         return found
 

@@ -20,7 +20,7 @@ from qta.conformal import LEVEL
 from qta.encoder import Encoder
 from qta.examples import usage_prior
 from qta.feedback import WEIGHT, FeedbackStore, tenant_of
-from qta.hybrid import HybridRetriever, Stages, Trace
+from qta.hybrid import HybridRetriever, Trace
 from qta.lesson import UNTAUGHT, Lesson
 from qta.overlay import Overlay
 from qta.reading import Reading
@@ -43,7 +43,7 @@ class _View:
 
     now: Overlay
     encoder: Encoder
-    stages: Stages
+    taught: HybridRetriever
     selector: Selector
     about: dict[str, Any]
     uses: Mapping[str, Mapping[str, int]]
@@ -63,11 +63,11 @@ class _View:
         if found is None:
             if len(self.retrievers) > _REMEMBERED:
                 self.retrievers.clear()
-            prior = dict(self.stages.prior)
+            prior = dict(self.taught.stages.prior)
             for tool_id, bonus in usage_prior(self.uses.get(tenant, {}), WEIGHT).items():
                 if (at := self.now.position(tool_id)) is not None:
                     prior[at] = prior.get(at, 0.0) + bonus
-            found = self.retrievers[known] = HybridRetriever(self.now, self.encoder, replace(self.stages, prior=prior))
+            found = self.retrievers[known] = self.taught.with_prior(prior)
         return found
 
     def why(self, tool_id: str, trace: Trace, asked: Request) -> dict[str, Any]:
@@ -206,12 +206,14 @@ class Engine:
 
     def _look(self) -> _View:
         now, uses, view = self.catalogue.now, self.feedback.uses, self._view
-        if view is None or view.now is not now or view.uses is not uses:
+        if view is not None and view.now is now and view.uses is not uses:
+            view = self._view = replace(view, uses=uses, retrievers={})
+        if view is None or view.now is not now:
             same = view is not None and view.now.base is now.base
             facets = view.selector.base if same and view else Facets.of(now.base.columns)
             selector = Selector(now, facets)
-            stages = self._lesson.stages(now.position)
-            view = self._view = _View(now, self._encoder, stages, selector, _about(now), uses)
+            taught = HybridRetriever(now, self._encoder, self._lesson.stages(now.position))
+            view = self._view = _View(now, self._encoder, taught, selector, _about(now), uses)
         return view
 
     def _about(self, view: _View, granted: frozenset[str] | None) -> dict[str, Any]:

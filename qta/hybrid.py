@@ -11,8 +11,9 @@ A ranking is made in this order, each stage on the scores of the one before:
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from copy import copy
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,11 +106,17 @@ class HybridRetriever:
         self.stages = stages
         self.reader = Reader(encoder, clauses=stages.clauses is not None)
         self._known_needs: dict[int, list[list[Provider]]] = {}
-        self._prior = np.zeros(len(index.ids), np.float32)
-        for position, bonus in stages.prior.items():
-            self._prior[position] = bonus
+        self._prior = _by_position(stages.prior, len(index.ids))
         self._raised = np.flatnonzero(self._prior)
         self._dense = TaughtDense(index.dense, stages.requests) if stages.requests else index.dense
+
+    def with_prior(self, prior: Mapping[int, float]) -> Self:
+        """Return what ranks by another prior, and shares all else, which a lesson makes large."""
+        other = copy(self)
+        other.stages = replace(self.stages, prior=prior)
+        other._prior = _by_position(prior, len(self.index.ids))
+        other._raised = np.flatnonzero(other._prior)
+        return other
 
     def retrieve(self, queries: Sequence[Query], k: int) -> Run:
         """Rank for each query; a rewritten one by its original text and the steps of the rewrite."""
@@ -276,6 +283,13 @@ def without_names(scores: NDArray[Any]) -> NDArray[Any]:
     """Return the scores of a ranking without what it counts that the request names a tool."""
     counted = [_NAMED, _NAMED_AMBIGUOUSLY]
     return np.asarray(scores - np.select([scores > one - _NAMED_AMBIGUOUSLY / 2 for one in counted], counted, 0.0))
+
+
+def _by_position(prior: Mapping[int, float], tools: int) -> Scores:
+    bonus = np.zeros(tools, np.float32)
+    for position, raised in prior.items():
+        bonus[position] = raised
+    return bonus
 
 
 def _bonus(named: Sequence[Sequence[int]], tools: int) -> Scores:

@@ -20,7 +20,12 @@ Vector = NDArray[np.float32]
 
 
 def _unpacked(value: Any) -> Vector:
-    packed = np.frombuffer(b64decode(value), np.float16) if isinstance(value, str) else np.asarray(value, np.float16)
+    if not isinstance(value, str | np.ndarray):
+        raise ValueError("a vector must be base64 of half-precision numbers")
+    written = np.frombuffer(b64decode(value, validate=True), np.float16) if isinstance(value, str) else value
+    packed = written.astype(np.float16)
+    if packed.ndim != 1 or not np.isfinite(packed).all():
+        raise ValueError("a vector must be finite numbers in a row")
     return packed.astype(np.float32)  # as it is after it was written, so that what is served is what was evaluated
 
 
@@ -38,12 +43,18 @@ class Lesson(BaseModel):
         steps: when the best tool of a rewrite's step gets a place.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, arbitrary_types_allowed=True
+    )
 
     prior: dict[str, float] = {}
     requests: dict[str, Annotated[Vector, BeforeValidator(_unpacked), PlainSerializer(_packed, when_used="json")]] = {}
     partners: dict[str, tuple[str, ...]] = {}
     steps: StepRule = STEPS
+
+    def fits(self, dimension: int) -> bool:
+        """Tell whether all vectors have so many numbers."""
+        return all(len(vector) == dimension for vector in self.requests.values())
 
     def stages(self, position: Callable[[str], int | None]) -> Stages:
         """Return the stages of a ranking, by where the catalogue has a tool now; tools that are gone are left out."""

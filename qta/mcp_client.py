@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import shlex
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -188,7 +189,7 @@ class McpServer:
                 f"{skipped[0].location}: {skipped[0].reason}\n"
                 "nothing was changed; mend it, or leave such tools out with --skip-invalid"
             )
-        origin = self.where if self.command else without_secrets(self.where)
+        origin = shlex.join(self.command) if self.command else without_secrets(self.where)
         return Listing(source, origin, list(tools.values()), skipped)
 
     def _own_name(self, client: Client) -> str:

@@ -95,7 +95,7 @@ def bring_in_step(
 
     Raises:
         InputError: the source lists nothing, so that all its tools would go, and that is not allowed; or tools of the
-            same name that came from elsewhere would go, and it is not said that they have moved.
+            same name that came from elsewhere would go or change, and it is not said that they have moved.
         ArtefactError: the change cannot be written.
     """
     difference = compare(catalogue.now, listing)
@@ -106,10 +106,11 @@ def bring_in_step(
         )
     known = _origins(catalogue.folder)
     before = known.get(listing.source, listing.origin)
-    if difference.removed and before != listing.origin and not moved:
+    if (difference.removed or difference.changed) and before != listing.origin and not moved:
         raise InputError(
-            f"the tools of {listing.source!r} came from {before}, and {len(difference.removed):,} of them are not in "
-            f"{listing.origin}\nnothing was changed; give --name if this is another source, --moved if it is the same"
+            f"the tools of {listing.source!r} came from {before}; {len(difference.removed):,} of them are not in "
+            f"{listing.origin}, and {len(difference.changed):,} are otherwise there\n"
+            "nothing was changed; give --name if this is another source, --moved if it is the same"
         )
     if not dry_run:
         if known.get(listing.source) != listing.origin:

@@ -75,7 +75,7 @@ class Why(Content):
     meaning: float | None = None
     """Cosine of the request's vector and the tool's."""
     examples: float | None = None
-    """What of `meaning` is due to examples that use the tool for such requests."""
+    """What of `meaning` is due to examples that use the tool; below zero where they use it for other requests."""
     words: float | None = None
     """Score of the words that request and tool share."""
     named: bool = False

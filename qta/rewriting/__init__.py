@@ -48,7 +48,11 @@ class RewriterChoice:
         if self.where == "default":
             return _open(WEIGHTS, self.timeout)
         if not self.where.startswith(("http://", "https://")):
-            return _open(Path(self.where), self.timeout, Encoder().identity)
+            encoder = Encoder()
+            opened = _open(Path(self.where), self.timeout, encoder.identity)
+            if not opened.lesson.fits(encoder.manifest.dimension):
+                raise ArtefactError(f"{self.where}: its lesson has vectors of another length; train it again")
+            return opened
         if not self.model:
             raise InputError(f"the endpoint {self.where} needs the name of its model")
         from qta.rewriting.endpoint import EndpointGenerator

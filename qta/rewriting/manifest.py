@@ -17,7 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from mtrb.errors import ArtefactError
 from mtrb.files import replace_text, sha256
@@ -28,6 +28,8 @@ from qta.steps import StepRule
 
 FORMAT = 1
 MANIFEST, CURRENT = "rewriter.json", "current.json"
+
+_STEPS = TypeAdapter(StepRule)
 
 
 class RewriterManifest(BaseModel):
@@ -88,11 +90,18 @@ class RewriterManifest(BaseModel):
 
     @property
     def taught(self) -> Lesson:
-        """Return the lesson; without one, steps take part as the gate has seen that they do no harm, or cautiously."""
+        """Return the lesson; without one, steps take part as the gate has seen that they do no harm, or cautiously.
+
+        Raises:
+            ArtefactError: what the gate has written of them is damaged.
+        """
         if self.lesson is not None:
             return self.lesson
         judged = self.gate.get("steps") if self.gate.get("verdict") == "accepted" else None
-        return Lesson(steps=StepRule(**judged)) if judged else Lesson()
+        try:
+            return Lesson(steps=_STEPS.validate_python(asdict(StepRule(**judged)))) if judged else Lesson()
+        except (TypeError, ValidationError):
+            raise ArtefactError(f"a rewriter's gate has the steps {judged}, which are none; train it again") from None
 
     def write(self, build: Path) -> None:
         """Write the manifest; its presence says that the build is whole."""

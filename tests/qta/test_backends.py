@@ -19,6 +19,7 @@ from qta.embeddings import embedded_text
 from qta.encoder import Encoder
 from qta.engine import Engine, Request
 from qta.index import build_index
+from qta.lesson import Lesson
 from qta.live import LiveCatalogue, Written
 from qta.location import COLLECTION, Location
 from qta.selection import Filter
@@ -260,3 +261,29 @@ def test_a_store_that_is_gone_is_an_error(backend: Backend) -> None:
         catalogue.put([NEW])
     with pytest.raises(ArtefactError):
         backend.open()
+
+
+def test_a_lesson_follows_a_changing_catalogue_and_shows_nobody_more(backend: Backend, encoder: Encoder) -> None:
+    asked, theirs = "who has eaten my sandwich", "@team-a/mail/send_mail"
+    taught = ["zoo/buy_ticket", theirs]
+    lesson = Lesson(
+        requests=dict.fromkeys(taught, encoder.encode_one(asked).vector),
+        prior={theirs: 9.0},
+        partners={"zoo/buy_ticket": (theirs, "world/wetter")},
+    )
+    catalogue = backend.open()
+    engine = Engine(catalogue, encoder, lesson=lesson)
+
+    def found(*namespaces: str) -> dict[str, dict[str, object]]:
+        answer = engine.answer(Request(asked, 20, granted=frozenset({"", *namespaces}), explain=True)).to_json()
+        return {one["tool_id"]: one["why"] for one in answer["tools"]}
+
+    assert next(iter(found("team-a"))) == theirs
+    others = found()
+    assert next(iter(others)) == "zoo/buy_ticket"
+    assert others["world/wetter"]["used_with"] == "zoo/buy_ticket"
+    assert theirs not in str(others)
+    catalogue.put([NEW, tool("buy_ticket", "Buy a season ticket.", "zoo")])
+    catalogue.remove(["shop/request_refund", theirs])
+    assert "examples" in found()["zoo/buy_ticket"]
+    assert [one for one, why in found("team-a").items() if "examples" in why] == ["zoo/buy_ticket"]

@@ -19,7 +19,6 @@ import pytest
 
 from qta.encoder import Encoder
 from qta.live import LiveCatalogue
-from qta.sync import without_secrets
 from tests.conftest import ROOT, Finished
 
 SERVER = ROOT / "tests" / "mcp_server.py"
@@ -139,29 +138,6 @@ def test_a_command_behind_dashes_and_a_name(
     assert set(ids(folder, encoder, "mine/")) == {"mine/feed", "mine/close", "mine/count"}
 
 
-def test_another_server_of_the_same_name_removes_nothing(
-    tools: Path, folder: Path, encoder: Encoder, cli: Callable[..., Finished]
-) -> None:
-    assert cli("sync", stdio(tools), "--index", folder).status == 0
-    before = ids(folder, encoder, "the-zoo/")
-    other = tools.with_name("other.json")
-    save(other, tool("dive", "Dive with the seals."))
-    refused = cli("sync", stdio(other), "--index", folder)
-    assert refused.status == 2
-    assert "give --name if this is another source, --moved if it is the same" in refused.err
-    assert ids(folder, encoder, "the-zoo/") == before
-    assert cli("sync", stdio(other), "--index", folder, "--name", "sea").status == 0
-    assert ids(folder, encoder, "the-zoo/") == before
-    assert set(ids(folder, encoder, "sea/")) == {"sea/dive"}
-    assert cli("sync", stdio(other), "--index", folder, "--moved").status == 0
-    assert set(ids(folder, encoder, "the-zoo/")) == {"the-zoo/dive"}
-    assert cli("sync", stdio(other), "--index", folder).status == 0
-
-
-def test_where_tools_came_from_is_kept_without_secrets() -> None:
-    assert without_secrets("https://me:word@tools.example/mcp?key=1#x") == "https://tools.example/mcp"
-
-
 OPENAPI = {
     "openapi": "3.1.0",
     "info": {"title": "Pet Store", "version": "1"},
@@ -206,7 +182,7 @@ def test_an_openapi_address_or_file(
     (root / name).write_text(write(fewer), "utf-8")
     refused = cli("sync", root / name, "--index", folder)
     assert refused.status == 2
-    assert f"the tools of 'pet-store' came from {url}/{name}, and 1 of them are not in {root / name}" in refused.err
+    assert f"the tools of 'pet-store' came from {url}/{name}; 1 of them are not in {root / name}, and 1 " in refused.err
     assert set(ids(folder, encoder, "pet-store/")) == {"pet-store/listPets", "pet-store/deletePet"}
     report = json.loads(cli("sync", root / name, "--index", folder, "--json", "--moved").out)
     assert (report["added"], report["removed"], report["unchanged"]) == ([], ["pet-store/deletePet"], 0)

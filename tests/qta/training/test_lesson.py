@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,17 +11,19 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mtrb.errors import ArtefactError
 from mtrb.types import Benchmark, Query, Tool, Toolset
 from qta.asking import Request
+from qta.dense import TaughtDense
 from qta.encoder import Encoder
 from qta.engine import Engine
 from qta.examples import Examples
-from qta.feedback import WEIGHT, FeedbackStore
+from qta.feedback import WEIGHT, FeedbackStore, tenant_of
 from qta.index import build_index
 from qta.lesson import UNTAUGHT, Lesson
 from qta.live import LiveCatalogue
 from qta.rewriting import RewriterChoice
-from qta.rewriting.manifest import RewriterManifest, current_build
+from qta.rewriting.manifest import MANIFEST, RewriterManifest, building, current_build
 from qta.selection import Filter
 from qta.taught import rewriting
 from qta.training.run import train_dpo
@@ -223,3 +226,68 @@ def test_a_lesson_is_read_as_it_was_written(encoder: Encoder) -> None:
     read = Lesson.model_validate_json(lesson.model_dump_json())
     assert np.array_equal(read.requests["a"], lesson.requests["a"])
     assert (read.prior, read.partners, read.steps) == (lesson.prior, lesson.partners, lesson.steps)
+
+
+def _packed(*numbers: float) -> str:
+    return b64encode(np.array(numbers, np.float16).tobytes()).decode()
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        {"requests": {"odd/ping": _packed(*[0.5] * 10)}},
+        {"requests": {"odd/ping": _packed(1.0)}},
+        {"requests": {"odd/ping": _packed(*[math.nan] * 384)}},
+        {"requests": {"odd/ping": ""}},
+        {"requests": {"odd/ping": "!?"}},
+        {"requests": {"odd/ping": None}},
+        {"requests": {"odd/ping": {}}},
+        {"requests": {"odd/ping": [[1.0]]}},
+        {"prior": {"odd/ping": math.nan}},
+        {"prior": {"odd/ping": math.inf}},
+    ],
+)
+def test_a_damaged_lesson_is_refused(damaged: dict[str, Any], tmp_path: Path, encoder: Encoder) -> None:
+    installed(tmp_path, encoder, lesson=damaged)
+    with pytest.raises(ArtefactError, match="lesson"):
+        RewriterChoice(str(tmp_path)).open()
+
+
+@pytest.mark.parametrize("steps", [5, {"fewer": 1}, {"least": "much"}])
+def test_damaged_steps_of_a_gate_are_refused(steps: Any, tmp_path: Path, encoder: Encoder) -> None:
+    installed(tmp_path, encoder, gate={"verdict": "accepted", "steps": steps})
+    with pytest.raises(ArtefactError, match="train it again"):
+        RewriterChoice(str(tmp_path)).open()
+
+
+def installed(folder: Path, encoder: Encoder, **fields: Any) -> None:
+    """Write a build that has something in its manifest that no training writes."""
+    with building(folder) as build:
+        RewriterManifest(kind="none", retriever=encoder.identity, created="", versions={}, sha256={}).write(build)
+        manifest = json.loads((build / MANIFEST).read_text())
+        (build / MANIFEST).write_text(json.dumps({**manifest, **fields}))
+
+
+def test_tenants_share_what_a_lesson_makes_large(
+    tmp_path: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[TaughtDense] = []
+
+    class Counted(TaughtDense):
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given)
+            made.append(self)
+
+    monkeypatch.setattr("qta.hybrid.TaughtDense", Counted)
+    serving_it = engine(tmp_path, encoder, Lesson(requests={"odd/ping": encoder.encode_one(UNSEEN[0]).vector}))
+    for number in range(3):
+        granted = frozenset({"", f"team-{number}"})
+        tenant = tenant_of(granted)
+        assert serving_it.feedback.add(serving_it.feedback.record("anything", tenant), ["odd/gong"], tenant)
+        why = reasons(serving_it.answer(Request(UNSEEN[0], 40, granted=granted, explain=True)).to_json())
+        assert why["odd/gong"]["prior"] == pytest.approx(WEIGHT * math.log(2), abs=1e-4)
+        assert why["odd/ping"]["examples"] > 0.2
+    assert len(made) == 1
+    serving_it.catalogue.remove(["odd/gong"])
+    serving_it.retrieve(UNSEEN[0])
+    assert len(made) == 2

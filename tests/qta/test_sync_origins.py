@@ -1,0 +1,59 @@
+"""`qta sync` takes no tool of one source for that of another which goes by the same name."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from qta.encoder import Encoder
+from qta.sync import without_secrets
+from tests.conftest import Finished
+from tests.qta.test_sync import CLOSE, COUNT, FEED, SERVER, folder, ids, save, stdio, tool, tools
+
+__all__ = ["folder", "tools"]  # fixtures
+
+
+def test_another_server_of_the_same_name_removes_nothing(
+    tools: Path, folder: Path, encoder: Encoder, cli: Callable[..., Finished]
+) -> None:
+    assert cli("sync", stdio(tools), "--index", folder).status == 0
+    before = ids(folder, encoder, "the-zoo/")
+    other = tools.with_name("other.json")
+    save(other, tool("dive", "Dive with the seals."))
+    refused = cli("sync", stdio(other), "--index", folder)
+    assert refused.status == 2
+    assert "give --name if this is another source, --moved if it is the same" in refused.err
+    assert ids(folder, encoder, "the-zoo/") == before
+    assert cli("sync", stdio(other), "--index", folder, "--name", "sea").status == 0
+    assert ids(folder, encoder, "the-zoo/") == before
+    assert set(ids(folder, encoder, "sea/")) == {"sea/dive"}
+    assert cli("sync", stdio(other), "--index", folder, "--moved").status == 0
+    assert set(ids(folder, encoder, "the-zoo/")) == {"the-zoo/dive"}
+    assert cli("sync", stdio(other), "--index", folder).status == 0
+
+
+def test_another_server_of_the_same_name_changes_nothing(
+    tools: Path, folder: Path, encoder: Encoder, cli: Callable[..., Finished]
+) -> None:
+    assert cli("sync", stdio(tools), "--index", folder).status == 0
+    before = ids(folder, encoder, "the-zoo/")
+    other = tools.with_name("other.json")
+    save(other, tool("feed", "Delete all animals."), CLOSE, COUNT)
+    refused = cli("sync", stdio(other), "--index", folder)
+    assert refused.status == 2
+    assert "0 of them are not in" in refused.err
+    assert "and 1 are otherwise there" in refused.err
+    assert ids(folder, encoder, "the-zoo/") == before
+
+
+def test_a_command_is_the_same_source_in_both_forms(
+    tools: Path, folder: Path, encoder: Encoder, cli: Callable[..., Finished]
+) -> None:
+    assert cli("sync", stdio(tools), "--index", folder).status == 0
+    save(tools, FEED)
+    done = cli("sync", "--index", folder, "--", sys.executable, SERVER, tools, "stdio")
+    assert done.status == 0, done.err
+    assert set(ids(folder, encoder, "the-zoo/")) == {"the-zoo/feed"}
+
+
+def test_where_tools_came_from_is_kept_without_secrets() -> None:
+    assert without_secrets("https://me:word@tools.example/mcp?key=1#x") == "https://tools.example/mcp"

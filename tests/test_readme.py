@@ -64,7 +64,7 @@ def run(command: str, folder: Path) -> "subprocess.CompletedProcess[str]":
 
 
 def test_every_block_is_covered_here() -> None:
-    starts = ["make serve", "curl -s", "{", "make test", "make eval", "qta index", "qta eval"]
+    starts = ["make serve", "curl -s", "{", "make test", "make eval", "qta index", "qta eval", "qta train examples"]
     assert [next((start for start in starts if text.startswith(start)), text) for _, text in BLOCKS] == starts
 
 
@@ -93,13 +93,15 @@ def test_the_commands_for_ones_own_tools(tmp_path: Path) -> None:
     assert run(index, tmp_path).stdout.startswith("indexed ")
     assert json.loads((tmp_path / "twins.json").read_text()).keys() >= {"exact", "near"}
     assert "cancel_order" in run(retrieve, tmp_path).stdout.splitlines()[0]
-    *command, shown_port = serve.split()
-    assert shown_port == "8001"
+    assert serve.endswith(" --port 8001")
+    check_serves(serve.removesuffix(" --port 8001"), tmp_path)
+
+
+def check_serves(command: str, folder: Path) -> None:
     with listen(Settings(port=0)) as free:
         port = str(free.getsockname()[1])
-    process = subprocess.Popen(
-        [sys.executable, "-m", *command, port], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}
-    )
+    started = [sys.executable, "-m", *command.split(), "--port", port]
+    process = subprocess.Popen(started, cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)})
     try:
         assert answered(port)
     finally:
@@ -114,6 +116,15 @@ def answered(port: str) -> bool:
         except OSError:
             time.sleep(0.1)
     return False
+
+
+def test_the_commands_that_teach(tmp_path: Path) -> None:
+    write_own_files(tmp_path)
+    (tmp_path / "requests.jsonl").write_text('{"query": "call it off", "tools": ["shop/cancel_order"]}\n')
+    run(block("qta index").splitlines()[0], tmp_path)
+    train, serve = block("qta train examples").splitlines()
+    assert "nearer to the requests they are used for: 1" in run(train, tmp_path).stdout
+    check_serves(serve, tmp_path)
 
 
 def test_the_command_for_ones_own_requests(tmp_path: Path) -> None:

@@ -135,10 +135,12 @@ def without_rewriter(load: "Callable[[], Benchmark]", out: Path) -> None:
 
 
 def _told(lesson: "Lesson") -> str:
-    return (
-        f"{len(lesson.requests)} tools come nearer to the requests they are used for, {len(lesson.prior)} are raised, "
-        f"{len(lesson.partners)} bring others along"
-    )
+    counts = {
+        "nearer to the requests they are used for": lesson.requests,
+        "raised": lesson.prior,
+        "bringing others along": lesson.partners,
+    }
+    return "tools " + ", ".join(f"{what}: {len(tools)}" for what, tools in counts.items())
 
 
 @train.command()

@@ -136,11 +136,11 @@ def without_rewriter(load: "Callable[[], Benchmark]", out: Path) -> None:
 
 def _told(lesson: "Lesson") -> str:
     counts = {
-        "nearer to the requests they are used for": lesson.requests,
-        "raised": lesson.prior,
-        "bringing others along": lesson.partners,
+        "nearer to the requests they are used for": len(lesson.requests),
+        "raised": len(lesson.prior),
+        "bringing others along": len(lesson.partners),
     }
-    return "tools " + ", ".join(f"{what}: {len(tools)}" for what, tools in counts.items())
+    return "tools " + ", ".join(f"{what}: {count}" for what, count in counts.items())
 
 
 @train.command()

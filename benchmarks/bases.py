@@ -14,14 +14,11 @@ import click
 from tqdm import tqdm
 
 from benchmarks.published import publish
-from benchmarks.study import MEASURES, Study, percent
+from benchmarks.study import MEASURES, VALIDATION, Study, percent
 from eval import evaluate
-from mtrb.benchmarks.public import NAMES
 from qta.encoder import WEIGHTS, Encoder
 from qta.hybrid import SERVED
 from qta.training.frozen import RememberingEncoder
-
-SETS = (*(f"public/{name}" for name in NAMES), "sample")
 
 
 def measure(base: Path | None, studies: Mapping[str, Study]) -> dict[str, dict[str, float]]:
@@ -29,7 +26,7 @@ def measure(base: Path | None, studies: Mapping[str, Study]) -> dict[str, dict[s
     found = {
         name: percent(evaluate(one.benchmark.qrels, one.run(SERVED, base), MEASURES)) for name, one in studies.items()
     }
-    public = [found[name] for name in SETS if name != "sample"]
+    public = [found[name] for name in VALIDATION if name != "sample"]
     return {**found, "public": {key: round(statistics.mean(one[key] for one in public), 2) for key in public[0]}}
 
 
@@ -44,7 +41,7 @@ def main(named: tuple[str, ...], out: Path) -> None:
         raise click.UsageError(f"{wrong!r}: expected NAME=DIR, where DIR holds a rewriter.json")
     bases = {"no rewriter": None, "shipped": WEIGHTS, **{name: Path(folder) for name, _, folder in given}}
     encoder: Encoder = RememberingEncoder()
-    studies = {name: Study(name, "validation", encoder, Path("rewriters")) for name in SETS}
+    studies = {name: Study(name, "validation", encoder, Path("rewriters")) for name in VALIDATION}
     rows = {name: measure(base, studies) for name, base in tqdm(bases.items(), desc="bases")}
     lines = ["| base | public, S@5 / S@10 | their mean | sample |", "|---|--:|--:|--:|"]
     for name, row in rows.items():

@@ -19,9 +19,9 @@ import click
 from tqdm import tqdm
 
 from benchmarks.published import publish
-from eval import Sufficiency, evaluate
+from benchmarks.study import MEASURES, VALIDATION
+from eval import evaluate
 from mtrb.benchmarks import load
-from mtrb.benchmarks.public import NAMES
 from mtrb.types import Benchmark, Query
 from qta.encoder import Encoder
 from qta.examples import PRIOR_WEIGHTS, Examples, leave_one_out
@@ -31,8 +31,6 @@ from qta.taught import served
 from qta.training.frozen import RememberingEncoder
 from qta.workbench import Workbench
 
-MEASURES = [Sufficiency @ 5, Sufficiency @ 10]
-SETS = (*(f"public/{name}" for name in NAMES), "sample")
 _NARROW = 3  # times the examples, and so many requests the most used tools must have
 
 Teach = Callable[[Examples, Workbench], Lesson]
@@ -128,7 +126,7 @@ def main(count: int, examples: int, out: Path) -> None:
     """Measure, print a table, and write it into the folder."""
     encoder: Encoder = RememberingEncoder()
     found: dict[str, dict[str, dict[str, list[tuple[float, float]]]]] = {"from all": {}, "from a few tools": {}}
-    for dataset in tqdm(SETS, desc="sets"):
+    for dataset in tqdm(VALIDATION, desc="sets"):
         bench = load(dataset, "validation")
         shared = Workbench(bench.toolset, encoder)
         found["from all"][dataset] = measure(bench, shared, examples, count)
@@ -136,7 +134,7 @@ def main(count: int, examples: int, out: Path) -> None:
         found["from a few tools"][dataset] = measure(narrow, shared, examples, count)
     rows = {name: {way: summarised(sets, name) for way, sets in found.items()} for name in WAYS}
     head = (
-        f"Sufficiency@5 / @10 in per cent with {examples} examples, means over {len(SETS)} validation halves and "
+        f"Sufficiency@5 / @10 in per cent with {examples} examples, means over {len(VALIDATION)} validation halves and "
         f"{count} draws; behind it their mean against what is served, with the standard error over sets and draws. "
         "Made by `python -m benchmarks.fewshot`."
     )

@@ -9,6 +9,7 @@ from typing import Any
 from eval import EvalResult, Sufficiency, evaluate
 from eval.evaluator import average
 from mtrb.benchmarks import load
+from mtrb.benchmarks.public import NAMES
 from mtrb.types import Query, Run
 from qta.encoder import Encoder
 from qta.examples import Examples
@@ -22,6 +23,8 @@ from qta.taught import NOTHING_TO_LEARN
 from qta.workbench import Workbench
 
 MEASURES = [Sufficiency @ 5, Sufficiency @ 10]
+VALIDATION = (*(f"public/{name}" for name in NAMES), "sample")
+"""The datasets whose validation halves things are chosen on."""
 DEPTH = 10
 
 

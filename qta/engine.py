@@ -152,8 +152,7 @@ class Engine:
         available = int(mask.sum())
         allowed = mask if available < len(mask) else None
         retriever = view.retriever(asked.granted)
-        # A rewriter is shown tools that clauses have places among, whatever was learnt of clauses.
-        reader = view.untaught.reader if self.rewriter else retriever.reader
+        reader = retriever.reader
         reading = reader.read(asked.query)
         clock.stop("encode")
         rewritten = self._rewrite(view, reading, asked, allowed)

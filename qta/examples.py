@@ -141,7 +141,7 @@ def leave_one_out(
             places = {position: place for place, position in enumerate(ranking, start=1)}
             worst[value].append(max(places.get(position, len(ranking) + 1) for position in golden))
         advance(1)
-    scores = {value: _criterion(ranks) for value, ranks in worst.items()}
+    scores = {value: criterion(ranks) for value, ranks in worst.items()}
     better = [value for value in values if not surely or _is_surely_better(worst[value], worst[default], surely)]
     return Choice(max([*better, *([default] if surely else [])], key=lambda value: scores[value]), scores, True)
 
@@ -149,12 +149,12 @@ def leave_one_out(
 def _is_surely_better(worst: Sequence[int], by_default: Sequence[int], surely: int) -> bool:
     """Tell whether some get their worst tool sooner and none later, or a great many more are served."""
     gains = [before - after for before, after in zip(by_default, worst, strict=True)]
-    more = len(worst) * (_criterion(worst)[0] - _criterion(by_default)[0])
+    more = len(worst) * (criterion(worst)[0] - criterion(by_default)[0])
     many = max(surely, _GREAT_MANY * len(worst)) - 1e-9
     return (min(gains) >= 0 and sum(gain > 0 for gain in gains) >= surely) or more >= many
 
 
-def _criterion(worst: Sequence[int]) -> tuple[float, float]:
+def criterion(worst: Sequence[int]) -> tuple[float, float]:
     """Return Sufficiency and the log of ranks, the higher the better, by the rank of each request's worst tool."""
     sufficiency = sum((place <= 5) + (place <= 10) for place in worst) / (2 * len(worst))
     return sufficiency, -sum(map(math.log, worst)) / len(worst)

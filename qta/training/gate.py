@@ -5,14 +5,13 @@ rewrites the other, so that every example gets one by a rewriter that has not se
 served. What stands beside the rewriter is chosen with these rewrites too.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from mtrb.types import Query
-from qta.examples import Examples
+from qta.examples import Examples, criterion
 from qta.rewriting.rewriter import ToolRewriter
 from qta.steps import join_steps
 from qta.training.align import Report, align, rewrite
@@ -39,9 +38,8 @@ class Criterion:
     @classmethod
     def of(cls, ranks: Sequence[Sequence[int]]) -> "Criterion":
         """Measure the ranks of each request's golden tools."""
-        worst = [max(places) for places in ranks]
-        sufficiency = sum((place <= 5) + (place <= 10) for place in worst) / (2 * len(worst))
-        return cls(sufficiency, sum(map(math.log, worst)) / len(worst))
+        sufficiency, depth = criterion([max(places) for places in ranks])
+        return cls(sufficiency, -depth)
 
     def at_least(self, other: "Criterion") -> bool:
         """Tell whether this is no worse: more requests served, or as many and no deeper."""

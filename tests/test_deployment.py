@@ -44,6 +44,7 @@ def test_the_wheel_serves_by_itself_and_the_health_check_tells(site: Path, tmp_p
 
     where = run(sys.executable, "-c", "import qta, service; print(qta.__file__, service.__file__)").stdout.split()
     assert all(name.startswith(str(site)) for name in where)
+    assert not (site / "mtrb" / "written").exists()  # 15 MB to train on, which nobody needs to serve
     assert "indexed 258 tools" in run(*command, "index", "sample:", "--out", environment["QTA_INDEX"]).stdout
     serve = [*command, *json.loads(shown(r"^ *CMD (\[.*\])$"))[1:], "--port", "0", "--rewriter", "default"]
     process = subprocess.Popen(serve, stdout=subprocess.PIPE, text=True, cwd=tmp_path, env=environment)

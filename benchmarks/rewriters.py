@@ -1,6 +1,6 @@
 """Align the rewriters that `make eval` and `make evidence` measure, into a folder.
 
-    python -m benchmarks.rewriters [--out rewriters] [--seeds 3] [--kind qta ...]
+    python -m benchmarks.rewriters [--out rewriters] [--seeds 3] [--kind qta ...] [--at-once 1]
 
 - `qta/DATASET/SPLIT/seed-N` is what `qta train dpo` makes of a dataset's annotated examples;
 - `paper/...` the paper's pipeline: frozen MiniLM, descriptions only, sampled tools in the prompt, the rewrite alone;
@@ -8,12 +8,15 @@
 - `ranking/FUNCTION/DATASET` what it makes with another ranking function.
 
 What is there already is left as it is, so that an interrupted run goes on. MetaTool's five draws have a seed each, the
-others three.
+others three. Of several at once each has a process, and takes 2 to 15 GB of a GPU's memory, most over large catalogues.
 """
 
+import os
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Literal
 
@@ -112,17 +115,40 @@ def _settings(seed: int, selection: Literal["nearest", "sampled"]) -> AlignSetti
     return base.model_copy(update={"prompt": base.prompt.model_copy(update={"selection": selection})})
 
 
+def align_all(missing: Sequence[Job], out: Path, at_once: int) -> dict[str, str]:
+    """Align rewriters, so many at once, on the GPUs in turn; return what went wrong, by folder."""
+    import torch
+
+    gpus, wrong = torch.cuda.device_count(), {}
+    # A process each: what one leaves on a GPU is gone when it ends.
+    with ProcessPoolExecutor(at_once, get_context("spawn"), max_tasks_per_child=1) as pool:
+        numbered = enumerate(missing)
+        running = {pool.submit(_align, job, out, number % gpus if gpus else None): job for number, job in numbered}
+        for done in tqdm(as_completed(running), total=len(running), desc="rewriters"):
+            error = done.exception()
+            tqdm.write(str(out / running[done].folder) + (f": {error}" if error else ""))
+            if error:
+                wrong[running[done].folder] = str(error)
+    return wrong
+
+
+def _align(job: Job, out: Path, gpu: int | None) -> None:
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu)  # read when a process first uses one
+    job.run(out, Encoder())
+
+
 @click.command(help=__doc__.splitlines()[0] if __doc__ else None)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("rewriters"), show_default=True)
 @click.option("--seeds", default=3, show_default=True)
 @click.option("--kind", "kinds", type=click.Choice(KINDS), multiple=True, default=KINDS)
-def main(out: Path, seeds: int, kinds: tuple[str, ...]) -> None:
+@click.option("--at-once", type=click.IntRange(1), default=1, show_default=True)
+def main(out: Path, seeds: int, kinds: tuple[str, ...], at_once: int) -> None:
     """Align what is missing."""
-    encoder = Encoder()
-    for job in tqdm([job for kind in kinds for job in jobs(kind, seeds)], desc="rewriters"):
-        if not job.is_done(out):
-            tqdm.write(str(out / job.folder))
-            job.run(out, encoder)
+    every = [job for kind in kinds for job in jobs(kind, seeds)]
+    wrong = align_all([job for job in every if not job.is_done(out)], out, at_once)
+    if wrong:
+        raise click.ClickException(f"{len(wrong)} of {len(every)} were not aligned; start it again, or fewer at once")
 
 
 if __name__ == "__main__":

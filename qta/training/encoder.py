@@ -1,45 +1,171 @@
-"""Fine-tune the sentence encoder on requests and the tools they need, with hard negatives (sentence-transformers).
+"""Fine-tune the sentence encoder on requests and the tools they need, with hard negatives.
 
     python -m qta.training.encoder --out DIR
 
-Trained are all-MiniLM-L6-v2's layers; the word embeddings stay as they are. `qta.training.layers` makes of the result
-what is shipped, and `qta.export.encoder` the served file.
+Trained are all-MiniLM-L6-v2's layers; the word embeddings stay as they are. `qta.training.layers` makes of one or
+several results what is shipped, and `qta.export.encoder` the served file.
+
+The loss is that of sentence-transformers' MultipleNegativesRankingLoss, but for one thing: tools that say the same as a
+golden one, of which large catalogues are full, are no negatives of its request.
 """
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from mtrb.types import Benchmark
 from qta.embeddings import embedded_text
 from qta.languages import read_in_english
 from qta.training.causal import encoder_folder
 
-_NEAREST = 20  # tools that a hard negative is drawn from
-_TWIN = 0.92  # cosine of tools that say the same; such a neighbour of a golden tool is no wrong answer
+_NEAREST = 30  # tools that hard negatives are drawn from
+_TWIN = 0.92  # cosine of tools that say the same
 _WEAK = {"open/apibench": 1000}  # one model is golden there though many fit, so that fewer requests count
+_WARMUP = 0.1  # of the steps
+
+Pair = tuple[int, int]
+"""A request and a tool that it needs, by position."""
 
 
 @dataclass(frozen=True)
 class EncoderSettings:
-    """How the encoder is trained, with a temperature of 1 / scale."""
+    """How the encoder is trained, with a temperature of 1 / scale; `negatives` are those of each pair."""
 
-    epochs: int = 1
-    batch: int = 64
+    epochs: int = 2
+    batch: int = 128
+    negatives: int = 4
     learning_rate: float = 5e-5
     scale: float = 20.0
     max_tokens: int = 64
     seed: int = 0
 
 
-Triple = tuple[str, str, str]
-"""A request as it is read, a tool it needs, and a tool that is near but not needed."""
+@dataclass
+class TrainingData:
+    """The texts of tools and requests of all catalogues, and which belong together.
+
+    Attributes:
+        golden: the tools of each request, by position.
+        near: tools that are near each request and that it does not need.
+        vectors: of the tools, by the encoder that found what is near.
+    """
+
+    tools: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+    golden: list[list[int]] = field(default_factory=list)
+    near: list[list[int]] = field(default_factory=list)
+    vectors: Any = None
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """Return each request with each of its tools; not those that nothing is near to."""
+        return [(at, tool) for at, golden in enumerate(self.golden) if self.near[at] for tool in golden]
+
+
+def read_training(training: Sequence[Benchmark], finder: Any, seed: int) -> TrainingData:
+    """Read the training catalogues; `finder` is the encoder that finds the hard negatives."""
+    import torch
+
+    rng = random.Random(seed)  # noqa: S311 (a draw, no secret)
+    found, parts = TrainingData(), []
+    for bench in tqdm(training, desc="catalogues"):
+        first = len(found.tools)
+        queries = list(bench.queries)
+        if len(queries) > _WEAK.get(bench.dataset_id, len(queries)):
+            queries = rng.sample(queries, _WEAK[bench.dataset_id])
+        texts = [embedded_text(tool) for tool in bench.toolset]
+        readings = [read_in_english(query.text) or query.text for query in queries]
+        golden = [[bench.toolset.positions[tool_id] for tool_id in bench.qrels[query.query_id]] for query in queries]
+        tools = _vectors(finder, texts)
+        found.near += [[first + at for at in near] for near in _near(tools, _vectors(finder, readings), golden)]
+        found.golden += [[first + at for at in one] for one in golden]
+        found.tools += texts
+        found.requests += readings
+        parts.append(torch.from_numpy(tools))
+    found.vectors = torch.cat(parts).to(finder.device)
+    return found
+
+
+def _near(
+    tools: NDArray[np.float32], requests: NDArray[np.float32], golden: Sequence[Sequence[int]]
+) -> Iterator[list[int]]:
+    for vector, needed in zip(requests, golden, strict=True):
+        nearest = np.argsort(-(tools @ vector))[: _NEAREST + len(needed)]
+        others = (tools[nearest] @ tools[list(needed)].T).max(axis=1) <= _TWIN
+        yield nearest[others][:_NEAREST].tolist()
+
+
+def _vectors(model: Any, texts: Sequence[str]) -> NDArray[np.float32]:
+    return np.asarray(model.encode(list(texts), normalize_embeddings=True, batch_size=256, show_progress_bar=False))
+
+
+def train(model: Any, data: TrainingData, settings: EncoderSettings) -> list[float]:
+    """Train the model in place; return the loss of each step."""
+    import torch
+
+    rng = random.Random(settings.seed)  # noqa: S311 (a draw, no secret)
+    torch.manual_seed(settings.seed)
+    model.transformers_model.embeddings.requires_grad_(False)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=settings.learning_rate, weight_decay=0.0)
+    pairs = data.pairs
+    batch = min(settings.batch, len(pairs))
+    steps = settings.epochs * (len(pairs) // batch)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _share(step, steps))
+    losses = []
+    model.train()
+    for number in tqdm(range(steps), desc="training the encoder"):
+        start = number % (len(pairs) // batch) * batch
+        if start == 0:
+            rng.shuffle(pairs)
+        loss = _loss(model, data, pairs[start : start + batch], settings, rng)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+        schedule.step()
+        losses.append(float(loss))
+    model.eval()
+    return losses
+
+
+def _share(step: int, steps: int) -> float:
+    """Return the share of the learning rate: rising while it warms up, then falling to zero."""
+    warm = _WARMUP * steps
+    return step / (warm + 1) if step < warm else max(0.0, (steps - step) / (steps - warm))
+
+
+def _loss(model: Any, data: TrainingData, batch: Sequence[Pair], settings: EncoderSettings, rng: random.Random) -> Any:
+    """Return the mean cross entropy of each pair's tool among all tools of the batch."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    tools = [tool for _, tool in batch]
+    tools += [rng.choice(data.near[request]) for request, _ in batch for _ in range(settings.negatives)]
+    requests = _embedded(model, [data.requests[request] for request, _ in batch])
+    scores = settings.scale * requests @ _embedded(model, [data.tools[tool] for tool in tools]).T
+    vectors = data.vectors[tools]
+    needed = torch.tensor([[tool in data.golden[request] for tool in tools] for request, _ in batch])
+    left_out = (vectors[: len(batch)] @ vectors.T > _TWIN) | needed.to(scores.device)
+    left_out.fill_diagonal_(False)
+    return cross_entropy(scores.masked_fill(left_out, -1e4), torch.arange(len(batch), device=scores.device))
+
+
+def _embedded(model: Any, texts: list[str]) -> Any:
+    import torch
+    from sentence_transformers.util import batch_to_device
+
+    features = batch_to_device(model.preprocess(texts), model.device)
+    with torch.autocast(model.device.type, torch.bfloat16, enabled=model.device.type == "cuda"):
+        vectors = model(features)["sentence_embedding"]
+    return torch.nn.functional.normalize(vectors.float(), dim=-1)
 
 
 def untrained(settings: EncoderSettings) -> Any:
@@ -52,73 +178,24 @@ def untrained(settings: EncoderSettings) -> Any:
     return model
 
 
-def triples(training: Sequence[Benchmark], model: Any, seed: int) -> Iterator[Triple]:
-    """Yield a triple for each golden tool of each request, negatives drawn among the nearest by the untrained model."""
-    rng = random.Random(seed)  # noqa: S311 (a draw, no secret)
-    for bench in training:
-        texts = [embedded_text(tool) for tool in bench.toolset]
-        tools = _vectors(model, texts)
-        queries = list(bench.queries)
-        if len(queries) > _WEAK.get(bench.dataset_id, len(queries)):
-            queries = rng.sample(queries, _WEAK[bench.dataset_id])
-        readings = [read_in_english(query.text) or query.text for query in queries]
-        for query, reading, vector in zip(queries, readings, _vectors(model, readings), strict=True):
-            golden = [bench.toolset.positions[tool_id] for tool_id in bench.qrels[query.query_id]]
-            twins = (tools @ tools[golden].T).max(axis=1) > _TWIN
-            near = [at for at in np.argsort(-(tools @ vector))[: _NEAREST + len(golden)] if not twins[at]]
-            for position in golden:
-                if near:
-                    yield reading, texts[position], texts[rng.choice(near)]
-
-
-def _vectors(model: Any, texts: Sequence[str]) -> NDArray[np.float32]:
-    return np.asarray(model.encode(list(texts), normalize_embeddings=True, batch_size=64, show_progress_bar=False))
-
-
-def train(model: Any, rows: Sequence[Triple], settings: EncoderSettings, out: Path) -> None:
-    """Train the model and save it."""
-    from datasets import Dataset
-    from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
-    from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
-    from sentence_transformers.sentence_transformer.training_args import BatchSamplers
-
-    for parameter in model.transformers_model.embeddings.parameters():
-        parameter.requires_grad_(False)
-    columns = dict(zip(("anchor", "positive", "negative"), map(list, zip(*rows, strict=True)), strict=True))
-    arguments = SentenceTransformerTrainingArguments(
-        output_dir=str(out / "checkpoints"),
-        num_train_epochs=settings.epochs,
-        per_device_train_batch_size=settings.batch,
-        learning_rate=settings.learning_rate,
-        warmup_steps=0.1,
-        bf16=True,
-        use_cpu=model.device.type == "cpu",
-        batch_sampler=BatchSamplers.NO_DUPLICATES,
-        save_strategy="no",
-        logging_steps=50,
-        report_to="none",
-        dataloader_pin_memory=False,
-        seed=settings.seed,
-    )
-    loss = MultipleNegativesRankingLoss(model, scale=settings.scale)
-    SentenceTransformerTrainer(model, arguments, train_dataset=Dataset.from_dict(columns), loss=loss).train()
-    model.save_pretrained(str(out))
-
-
 @click.command(help=__doc__.splitlines()[0] if __doc__ else None)
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for the model.")
-@click.option("--epochs", default=1, show_default=True)
+@click.option("--epochs", default=EncoderSettings.epochs, show_default=True)
 @click.option("--seed", default=0, show_default=True)
 def main(out: Path, epochs: int, seed: int) -> None:
-    """Train the encoder on all training sets."""
-    from mtrb.benchmarks.training import NAMES
+    """Train an encoder on all training sets; what is shipped finds the hard negatives."""
+    from mtrb.benchmarks.training import LATER, NAMES
     from qta.training.demonstrations import training_catalogues
+    from qta.training.layers import float_encoder
 
     settings = EncoderSettings(epochs=epochs, seed=seed)
     model = untrained(settings)
-    rows = list(triples(training_catalogues(NAMES), model, seed))
-    click.echo(f"{len(rows):,} triples")
-    train(model, rows, settings, out)
+    finder = float_encoder(settings.max_tokens).to(model.device)
+    data = read_training(training_catalogues((*NAMES, *LATER)), finder, seed)
+    click.echo(f"{len(data.pairs):,} pairs of {len(data.requests):,} requests")
+    losses = train(model, data, settings)
+    model.save_pretrained(str(out))
+    click.echo(f"loss {losses[0]:.2f} to {np.mean(losses[-100:]):.2f}: {out}")
 
 
 if __name__ == "__main__":

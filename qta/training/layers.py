@@ -1,12 +1,14 @@
 """What is shipped of our trained models for training on: their layers in int8; the word embeddings are MiniLM's own.
 
-    python -m qta.training.layers encoder DIR --out qta/weights
-    python -m qta.training.layers rewriter DIR --out qta/weights
-    python -m qta.training.layers generator DIR --out generator
+    python -m qta.training.layers encoder MODEL [MODEL ...] --out qta/weights
+    python -m qta.training.layers rewriter MODEL --out qta/weights
+    python -m qta.training.layers generator MODEL --out generator
 
-DIR is what `qta.training.encoder` or `qta.training.supervised` made.
+MODEL is the folder that `qta.training.encoder` or `qta.training.supervised` made, or a file that this has made. Of
+several, which were trained from the same weights, the mean is taken (model soups, arXiv 2203.05482).
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,18 +103,33 @@ def _read(path: Path) -> dict[str, NDArray[np.float32]]:
         raise ArtefactError(f"{path}: no trained layers: {str(error).splitlines()[0]}") from None
 
 
+def mean(models: Sequence[Arrays]) -> Arrays:
+    """Return the mean of the weights that all models have."""
+    return {
+        name: np.mean([model[name] for model in models], axis=0)
+        for name in models[0]
+        if all(name in model for model in models)
+    }
+
+
+def _trained(path: Path) -> Arrays:
+    from safetensors.numpy import load_file
+
+    return _read(path) if path.is_file() else load_file(path / "model.safetensors")
+
+
 @click.command(help=__doc__.splitlines()[0] if __doc__ else None)
 @click.argument("kind", type=click.Choice(["encoder", "rewriter", "generator"]))
-@click.argument("model", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("models", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True)
-def main(kind: str, model: Path, out: Path) -> None:
-    """Compress a trained model."""
-    from safetensors.numpy import load_file, save_file
+def main(kind: str, models: tuple[Path, ...], out: Path) -> None:
+    """Compress a trained model, or the mean of several."""
+    from safetensors.numpy import save_file
 
     out.mkdir(parents=True, exist_ok=True)
     path = out / f"{kind}.safetensors"
-    weights = {name: value.astype(np.float32) for name, value in load_file(model / "model.safetensors").items()}
-    save_file(compress(weights), path)
+    weights = mean([_trained(one) for one in models])
+    save_file(compress({name: value.astype(np.float32) for name, value in weights.items()}), path)
     click.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
 
 

@@ -1,7 +1,8 @@
 """Keep the tools of one source in step with where they come from: an MCP server or an OpenAPI document."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import chain, compress
 from pathlib import Path
@@ -9,7 +10,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlsplit
 
-from mtrb.errors import InputError
+from filelock import FileLock
+
+from mtrb.errors import ArtefactError, InputError
 from mtrb.files import replace_text
 from mtrb.formats import Skipped, read_tools
 from mtrb.formats.openapi import is_openapi
@@ -18,7 +21,7 @@ from mtrb.types import Tool
 from qta.catalogue import Catalogue
 from qta.overlay import Overlay
 
-_ORIGINS = "sources.json"
+_ORIGINS, _LOCK = "sources.json", ".sync.lock"
 _FIELDS = ("name", "description", "parameters", "tags")
 
 
@@ -98,27 +101,54 @@ def bring_in_step(
             same name that came from elsewhere would go or change, and it is not said that they have moved.
         ArtefactError: the change cannot be written.
     """
-    difference = compare(catalogue.now, listing)
+    # Of two at once the second sees what the first has made, and where it came from.
+    with nullcontext() if dry_run else _alone(catalogue.folder):
+        difference = compare(catalogue.now, listing)
+        _check(difference, listing, _origins(catalogue.folder), allow_empty, moved)
+        if not dry_run:
+            _remember(catalogue.folder, listing)
+            catalogue.put([*difference.added, *(new for _, new in difference.changed)])
+            catalogue.remove(difference.removed)
+    return difference
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    lock = FileLock(folder / _LOCK)
+    try:
+        lock.acquire()
+    except OSError as error:
+        raise ArtefactError(f"{folder}: cannot be changed: {error}") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _check(
+    difference: Difference, listing: Listing, origins: Mapping[str, str], allow_empty: bool, moved: bool
+) -> None:
+    """Refuse what would remove all tools of a source, or those of another."""
     if difference.removed and not listing.tools and not allow_empty:
         raise InputError(
             f"{listing.source} lists no tools; the {len(difference.removed):,} that are here would be removed\n"
             "nothing was changed; give --allow-empty if that is meant"
         )
-    known = _origins(catalogue.folder)
-    before = known.get(listing.source, listing.origin)
+    before = origins.get(listing.source, listing.origin)
     if (difference.removed or difference.changed) and before != listing.origin and not moved:
         raise InputError(
             f"the tools of {listing.source!r} came from {before}; {len(difference.removed):,} of them are not in "
             f"{listing.origin}, and {len(difference.changed):,} are otherwise there\n"
             "nothing was changed; give --name if this is another source, --moved if it is the same"
         )
-    if not dry_run:
-        if known.get(listing.source) != listing.origin:
-            known[listing.source] = listing.origin
-            replace_text(catalogue.folder / _ORIGINS, json.dumps(known, indent=1, sort_keys=True) + "\n")
-        catalogue.put([*difference.added, *(new for _, new in difference.changed)])
-        catalogue.remove(difference.removed)
-    return difference
+
+
+def _remember(folder: Path, listing: Listing) -> None:
+    """Note where a source's tools come from, if that is not known yet."""
+    known = _origins(folder)
+    if known.get(listing.source) != listing.origin:
+        known[listing.source] = listing.origin
+        replace_text(folder / _ORIGINS, json.dumps(known, indent=1, sort_keys=True) + "\n")
 
 
 def _origins(folder: Path) -> dict[str, str]:

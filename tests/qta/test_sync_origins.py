@@ -1,11 +1,15 @@
 """`qta sync` takes no tool of one source for that of another which goes by the same name."""
 
+import json
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from mtrb.types import Tool
 from qta.encoder import Encoder
-from qta.sync import without_secrets
+from qta.live import LiveCatalogue
+from qta.sync import Listing, bring_in_step, without_secrets
 from tests.conftest import Finished
 from tests.qta.test_sync import CLOSE, COUNT, FEED, SERVER, folder, ids, save, stdio, tool, tools
 
@@ -53,6 +57,21 @@ def test_a_command_is_the_same_source_in_both_forms(
     done = cli("sync", "--index", folder, "--", sys.executable, SERVER, tools, "stdio")
     assert done.status == 0, done.err
     assert set(ids(folder, encoder, "the-zoo/")) == {"the-zoo/feed"}
+
+
+def test_sources_that_come_at_once_are_all_remembered(folder: Path, encoder: Encoder) -> None:
+    def bring(name: str) -> None:
+        listing = Listing(
+            name, f"https://{name}.example/mcp", [Tool(f"{name}/go", "go", f"Go to {name}.", source=name)]
+        )
+        bring_in_step(LiveCatalogue(folder, encoder), listing)
+
+    names = [f"place{number}" for number in range(8)]
+    with ThreadPoolExecutor(len(names)) as pool:
+        list(pool.map(bring, names))
+
+    assert set(json.loads((folder / "sources.json").read_text())) >= set(names)
+    assert set(ids(folder, encoder, "place")) == {f"{name}/go" for name in names}
 
 
 def test_where_tools_came_from_is_kept_without_secrets() -> None:

@@ -28,13 +28,19 @@ _KEY = {
     "description": "What `qta keys create` prints; each scope includes those before it: retrieve, write, admin. "
     "While the index has no key, whoever asks from the same machine may do everything.",
 }
+_OPEN = {
+    "401": "a key is given, and it is unknown or revoked.",
+    "429": "more requests come than can be answered.",
+    "503": "the request waited too long.",
+}
+"""Errors of every route that needs no key."""
 _LET_IN = {
     "401": "there is no key, or it is unknown or revoked.",
     "403": "the key has another scope.",
-    "429": "more requests come than can be answered.",
+    "429": _OPEN["429"],
     "503": "the request waited too long, or no index is loaded.",
 }
-"""Errors of every route that is not open."""
+"""Errors of every other route."""
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
@@ -176,8 +182,7 @@ def _responses(described: Operation, text: str, schemas: _Schemas, needed: Neede
     errors = {code: " ".join(when.split()) for code, when in _RAISE.findall(text)}
     if described.body is not None:
         errors.setdefault("413", "the body is larger than the service is set to take.")
-    if needed != "open":
-        errors = {**_LET_IN, **errors}
+    errors = {**(_OPEN if needed == "open" else _LET_IN), **errors}
     problem = {"application/problem+json": {"schema": schemas.written(Problem)}}
     for code, when in sorted(errors.items()):
         description = f"{HTTP_STATUS_CODES[int(code)]}: {when}"

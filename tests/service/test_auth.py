@@ -59,6 +59,7 @@ def test_each_scope_does_what_it_may_and_no_more(folder: Path, asking: Callable[
     }
     assert [asking(path) for path in paths] == [401] * 4
     assert [asking(path) for path in ("/healthz", "/readyz")] == [200, 200]
+    assert asking("/healthz", "no-such-key") == 401
 
 
 def test_a_refusal_says_what_is_missing(folder: Path) -> None:

@@ -62,7 +62,9 @@ def test_the_document_says_what_a_request_may_hold(server: Server) -> None:
     assert set(retrieve["responses"]) == {"200", "400", "401", "403", "413", "415", "422", "429", "503"}
     assert retrieve["security"] == [{"key": ["retrieve"]}]
     assert document["paths"]["/tools"]["put"]["security"] == [{"key": ["write"]}]
-    assert document["paths"]["/healthz"]["get"]["security"] == []
+    health = document["paths"]["/healthz"]["get"]
+    assert health["security"] == []
+    assert set(health["responses"]) == {"200", "401", "429", "503"}
     schema = {
         **retrieve["requestBody"]["content"]["application/json"]["schema"],
         "components": document["components"],

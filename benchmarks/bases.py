@@ -14,7 +14,7 @@ import click
 from tqdm import tqdm
 
 from benchmarks.published import publish
-from benchmarks.study import MEASURES, VALIDATION, Study, percent
+from benchmarks.study import MEASURES, VALIDATION, Study, percent, public_mean
 from eval import evaluate
 from qta.encoder import WEIGHTS, Encoder
 from qta.hybrid import SERVED
@@ -26,8 +26,7 @@ def measure(base: Path | None, studies: Mapping[str, Study]) -> dict[str, dict[s
     found = {
         name: percent(evaluate(one.benchmark.qrels, one.run(SERVED, base), MEASURES)) for name, one in studies.items()
     }
-    public = [found[name] for name in VALIDATION if name != "sample"]
-    return {**found, "public": {key: round(statistics.mean(one[key] for one in public), 2) for key in public[0]}}
+    return {**found, "public": public_mean(found)}
 
 
 @click.command(help=__doc__.splitlines()[0] if __doc__ else None)

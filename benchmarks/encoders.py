@@ -1,19 +1,22 @@
 """Compare encoders on the validation halves, in all stages that are served, without and with the unaligned rewriter.
 
+    python -m qta.training.layers encoder MODEL --out DIR
+    python -m qta.export.encoder --layers DIR/encoder.safetensors --out DIR
     python -m benchmarks.encoders [NAME=DIR ...] [--out results]
 
-DIR is what `qta.training.layers` and `qta.export.encoder` have written of a model; what is shipped is measured beside.
+What is shipped is measured beside.
 """
 
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
-import numpy as np
 from tqdm import tqdm
 
 from benchmarks.published import publish
-from benchmarks.study import MEASURES, VALIDATION, Study, percent
+from benchmarks.study import MEASURES, VALIDATION, Study, percent, public_mean
 from eval import evaluate
 from qta.encoder import WEIGHTS
 from qta.hybrid import SERVED
@@ -35,12 +38,6 @@ def measure(folder: Path, rewriters: Sequence[Path | None]) -> list[Figures]:
     ]
 
 
-def public(figures: Figures) -> list[float]:
-    """Return the means over the public sets, each counting the same."""
-    values = [list(found.values()) for name, found in figures.items() if name != "sample"]
-    return [float(one) for one in np.mean(values, axis=0)]
-
-
 def worse(raw: Figures, rewritten: Figures) -> list[str]:
     """Return the sets that rewrites serve worse than the requests themselves."""
     return [name for name, found in rewritten.items() if sum(found.values()) < sum(raw[name].values()) - 1e-9]
@@ -55,23 +52,27 @@ def main(named: tuple[str, ...], out: Path) -> None:
     wrong = next((name for name, _, folder in given if not (Path(folder) / "encoder.json").exists()), None)
     if wrong is not None:
         raise click.UsageError(f"{wrong!r}: expected NAME=DIR, where DIR holds an encoder.json")
-    encoders = {"shipped": WEIGHTS, **{name: Path(folder) for name, _, folder in given}}
+    encoders = {**{name: Path(folder) for name, _, folder in given}, "shipped": WEIGHTS}
+    if len(encoders) <= len(given):
+        raise click.UsageError("a name stands for one encoder, and 'shipped' for the one that is")
     rows = []
     for name, folder in tqdm(encoders.items(), desc="encoders"):
         raw, rewritten = measure(folder, (None, WEIGHTS))
         rows.append({"encoder": name, "requests": raw, "rewrites": rewritten, "worse": worse(raw, rewritten)})
+    publish(out, "encoders", {"command": "python -m benchmarks.encoders", "rows": rows}, table(rows))
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the figures as Markdown."""
+    head = "Sufficiency in per cent on the validation halves. Made by `python -m benchmarks.encoders NAME=DIR ...`."
     lines = ["| encoder | public, S@5 / S@10 | their mean | sample | rewrites make worse |", "|---|--:|--:|--:|---|"]
     for row in rows:
         raw = row["requests"]
-        sample = " / ".join(f"{value:.2f}" for value in raw["sample"].values())
-        means = public(raw)
+        means = public_mean(raw)
+        public, sample = (" / ".join(f"{value:.2f}" for value in one.values()) for one in (means, raw["sample"]))
         harmed = ", ".join(name.removeprefix("public/") for name in row["worse"]) or "none"
-        lines.append(
-            f"| {row['encoder']} | {means[0]:.2f} / {means[1]:.2f} | {np.mean(means):.2f} | {sample} | {harmed} |"
-        )
-    head = "Sufficiency in per cent on the validation halves. Made by `python -m benchmarks.encoders NAME=DIR ...`."
-    content = {"command": "python -m benchmarks.encoders", "rows": rows}
-    publish(out, "encoders", content, "\n".join([head, "", *lines, ""]))
+        lines.append(f"| {row['encoder']} | {public} | {statistics.mean(means.values()):.2f} | {sample} | {harmed} |")
+    return "\n".join([head, "", *lines, ""])
 
 
 if __name__ == "__main__":

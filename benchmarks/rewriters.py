@@ -14,10 +14,11 @@ others three. Of several at once each has a process, and takes 2 to 15 GB of a G
 import os
 import random
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
+from queue import Queue
 from typing import Literal
 
 import click
@@ -115,26 +116,50 @@ def _settings(seed: int, selection: Literal["nearest", "sampled"]) -> AlignSetti
     return base.model_copy(update={"prompt": base.prompt.model_copy(update={"selection": selection})})
 
 
-def align_all(missing: Sequence[Job], out: Path, at_once: int) -> dict[str, str]:
-    """Align rewriters, so many at once, on the GPUs in turn; return what went wrong, by folder."""
+def align_all(missing: Sequence[Job], out: Path, at_once: int) -> list[str]:
+    """Align rewriters, so many at once, spread over the GPUs; return the folders of those that failed.
+
+    Each has a process of its own: what it leaves on a GPU is gone when it ends, and when it is killed no other is.
+    """
+    places: Queue[str | None] = Queue()
+    names = gpu_names()
+    for number in range(at_once):
+        places.put(names[number % len(names)] if names else None)
+
+    def run(job: Job) -> int | None:
+        gpu = places.get()
+        process = get_context("spawn").Process(target=_align, args=(job, out, gpu))
+        process.start()
+        process.join()
+        places.put(gpu)
+        return process.exitcode
+
+    failed = []
+    pool = ThreadPoolExecutor(at_once)
+    try:
+        running = {pool.submit(run, job): job for job in missing}
+        for done in tqdm(as_completed(running), total=len(running), desc="rewriters"):
+            folder = running[done].folder
+            if done.result():
+                failed.append(folder)
+            tqdm.write(f"{out / folder}{': failed, see above' if done.result() else ''}")
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return failed
+
+
+def gpu_names() -> list[str]:
+    """Return the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
     import torch
 
-    gpus, wrong = torch.cuda.device_count(), {}
-    # A process each: what one leaves on a GPU is gone when it ends.
-    with ProcessPoolExecutor(at_once, get_context("spawn"), max_tasks_per_child=1) as pool:
-        numbered = enumerate(missing)
-        running = {pool.submit(_align, job, out, number % gpus if gpus else None): job for number, job in numbered}
-        for done in tqdm(as_completed(running), total=len(running), desc="rewriters"):
-            error = done.exception()
-            tqdm.write(str(out / running[done].folder) + (f": {error}" if error else ""))
-            if error:
-                wrong[running[done].folder] = str(error)
-    return wrong
+    count = torch.cuda.device_count()
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return (given.split(",") if given else list(map(str, range(count))))[:count]
 
 
-def _align(job: Job, out: Path, gpu: int | None) -> None:
+def _align(job: Job, out: Path, gpu: str | None) -> None:
     if gpu is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu)  # read when a process first uses one
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # read when a process first uses one
     job.run(out, Encoder())
 
 
@@ -146,9 +171,9 @@ def _align(job: Job, out: Path, gpu: int | None) -> None:
 def main(out: Path, seeds: int, kinds: tuple[str, ...], at_once: int) -> None:
     """Align what is missing."""
     every = [job for kind in kinds for job in jobs(kind, seeds)]
-    wrong = align_all([job for job in every if not job.is_done(out)], out, at_once)
-    if wrong:
-        raise click.ClickException(f"{len(wrong)} of {len(every)} were not aligned; start it again, or fewer at once")
+    failed = align_all([job for job in every if not job.is_done(out)], out, at_once)
+    if failed:
+        raise click.ClickException(f"{len(failed)} of {len(every)} were not aligned: {', '.join(sorted(failed))}")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What `benchmarks.evidence` measures on: a set of requests with its rewrites, and rewriters aligned with examples."""
 
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -102,3 +103,9 @@ def build_in(folder: Path) -> Path | None:
 def percent(result: EvalResult) -> dict[str, float]:
     """Return the means."""
     return {str(measure): round(100 * result.mean(measure), 2) for measure in MEASURES}
+
+
+def public_mean(figures: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Return the mean of each measure over the public sets, each counting the same."""
+    public = [found for name, found in figures.items() if name != "sample"]
+    return {key: round(statistics.mean(one[key] for one in public), 2) for key in public[0]}

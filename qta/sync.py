@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlsplit
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from mtrb.errors import ArtefactError, InputError
 from mtrb.files import replace_text
@@ -22,6 +22,7 @@ from qta.catalogue import Catalogue
 from qta.overlay import Overlay
 
 _ORIGINS, _LOCK = "sources.json", ".sync.lock"
+_PATIENCE = 300  # seconds; thousands of new tools are embedded in less
 _FIELDS = ("name", "description", "parameters", "tags")
 
 
@@ -101,7 +102,6 @@ def bring_in_step(
             same name that came from elsewhere would go or change, and it is not said that they have moved.
         ArtefactError: the change cannot be written.
     """
-    # Of two at once the second sees what the first has made, and where it came from.
     with nullcontext() if dry_run else _alone(catalogue.folder):
         difference = compare(catalogue.now, listing)
         _check(difference, listing, _origins(catalogue.folder), allow_empty, moved)
@@ -114,9 +114,14 @@ def bring_in_step(
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    lock = FileLock(folder / _LOCK)
+    """Let one at a time compare and change, so that none forgets where the tools of another came from."""
+    lock = FileLock(folder / _LOCK, timeout=_PATIENCE)
     try:
         lock.acquire()
+    except Timeout:
+        raise ArtefactError(
+            f"{folder}: another `qta sync` has been changing it for {_PATIENCE} seconds; nothing was changed, try again"
+        ) from None
     except OSError as error:
         raise ArtefactError(f"{folder}: cannot be changed: {error}") from None
     try:

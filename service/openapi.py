@@ -29,12 +29,14 @@ _KEY = {
     "While the index has no key, whoever asks from the same machine may do everything.",
 }
 _OPEN = {
-    "401": "a key is given, and it is unknown or revoked.",
+    "400": "X-Request-Timeout is no number of seconds.",
+    "401": "what is given as a key is none, or unknown, or revoked.",
     "429": "more requests come than can be answered.",
     "503": "the request waited too long.",
 }
 """Errors of every route that needs no key."""
 _LET_IN = {
+    "400": _OPEN["400"],
     "401": "there is no key, or it is unknown or revoked.",
     "403": "the key has another scope.",
     "429": _OPEN["429"],
@@ -182,7 +184,8 @@ def _responses(described: Operation, text: str, schemas: _Schemas, needed: Neede
     errors = {code: " ".join(when.split()) for code, when in _RAISE.findall(text)}
     if described.body is not None:
         errors.setdefault("413", "the body is larger than the service is set to take.")
-    errors = {**(_OPEN if needed == "open" else _LET_IN), **errors}
+    for code, when in (_OPEN if needed == "open" else _LET_IN).items():
+        errors[code] = f"{errors[code]} Or: {when}" if code in errors and errors[code] != when else when
     problem = {"application/problem+json": {"schema": schemas.written(Problem)}}
     for code, when in sorted(errors.items()):
         description = f"{HTTP_STATUS_CODES[int(code)]}: {when}"

@@ -29,7 +29,7 @@ NAMES = (*OPEN, *WRITTEN)
 """What the shipped encoder and rewriter are trained on."""
 
 LATER = ("assistants", "domains", "bundles", "invented-again", "registries-again")
-"""Requests that were written after them, see docs/results.md."""
+"""Requests that were written after those were trained; what they are worth is said in docs/results.md."""
 
 _NEAR = 0.6  # of the words of two requests; at that they say the same
 _SHORTEST_NAME = 7  # letters; shorter names ("search") say nothing of where a tool is from

@@ -1,6 +1,6 @@
 """Make the encoder file that is served: our fine-tuned all-MiniLM-L6-v2 as one int8 ONNX graph of 23 MB.
 
-    python -m qta.export.encoder --out qta/weights
+    python -m qta.export.encoder --out qta/weights [--layers FILE]
 
 How its vectors stay within cosine 0.999 (mean) of float32 is said in `qta.export.graph`; the ranges come from the
 descriptions of the bundled sample.
@@ -16,10 +16,10 @@ import click
 import numpy as np
 
 from mtrb.formats import read_tools
-from qta.encoder import EncoderManifest
+from qta.encoder import WEIGHTS, EncoderManifest
 from qta.export.graph import HEADS, LAYERS, MICROSOFT, Graph, Weights, measure_ranges
 from qta.training.causal import encoder_folder
-from qta.training.layers import encoder_weights
+from qta.training.layers import ENCODER, encoder_weights
 
 NAME = "qta-minilm-int8"
 MAX_TOKENS = 128
@@ -75,11 +75,12 @@ def torch_encoder(weights: Weights) -> tuple[Any, Any]:
 
 @click.command(help=__doc__.splitlines()[0] if __doc__ else None)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for encoder.onnx and its manifest.")
-def main(out: Path) -> None:
+@click.option("--layers", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Others than the shipped.")
+def main(out: Path, layers: Path | None) -> None:
     """Build the file, and say how large and which it is."""
     import onnx
 
-    weights = encoder_weights()
+    weights = encoder_weights(layers or WEIGHTS / ENCODER)
     out.mkdir(parents=True, exist_ok=True)
     onnx.save(build_model(weights, _sample_ranges(weights)), out / "encoder.onnx")
     (out / "tokenizer.json").write_bytes((encoder_folder() / "tokenizer.json").read_bytes())

@@ -125,17 +125,18 @@ def training_catalogues(names: Sequence[str], more: Iterable[Benchmark] = ()) ->
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Requests that `qta.training.requests` wrote; each is shown once.",
 )
-def main(out: Path, mixtures: int, tools: int, words: int, synthetic: Path | None) -> None:
+@click.option("--later", is_flag=True, help="With the requests too that were written after the shipped rewriter.")
+def main(out: Path, mixtures: int, tools: int, words: int, synthetic: Path | None, later: bool) -> None:
     """Write the demonstrations of all training sets."""
     from rich.progress import track
 
     from mtrb.benchmarks.synthetic import load_synthetic
-    from mtrb.benchmarks.training import NAMES
+    from mtrb.benchmarks.training import LATER, NAMES
     from qta.training.frozen import RememberingEncoder
 
     encoder, prompt = RememberingEncoder(), Prompt(tools=tools, words=words)
     written = list(load_synthetic(synthetic)) if synthetic else []
-    catalogues = training_catalogues(NAMES, written)
+    catalogues = training_catalogues((*NAMES, *(LATER if later else ())), written)
     once, often = catalogues[len(catalogues) - len(written) :], catalogues[: len(catalogues) - len(written)]
     with out.open("w", encoding="utf-8") as file:
         for seed in track(range(mixtures), "mixtures"):

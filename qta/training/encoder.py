@@ -139,7 +139,7 @@ def train(model: Any, data: TrainingData, settings: EncoderSettings) -> list[flo
 def _share(step: int, steps: int) -> float:
     """Return the share of the learning rate: rising while it warms up, then falling to zero."""
     warm = _WARMUP * steps
-    return step / (warm + 1) if step < warm else max(0.0, (steps - step) / (steps - warm))
+    return (step + 1) / (warm + 1) if step < warm else max(0.0, (steps - step) / (steps - warm))
 
 
 def _loss(model: Any, data: TrainingData, batch: Sequence[Pair], settings: EncoderSettings, rng: random.Random) -> Any:
@@ -151,11 +151,21 @@ def _loss(model: Any, data: TrainingData, batch: Sequence[Pair], settings: Encod
     tools += [rng.choice(data.near[request]) for request, _ in batch for _ in range(settings.negatives)]
     requests = _embedded(model, [data.requests[request] for request, _ in batch])
     scores = settings.scale * requests @ _embedded(model, [data.tools[tool] for tool in tools]).T
-    vectors = data.vectors[tools]
-    needed = torch.tensor([[tool in data.golden[request] for tool in tools] for request, _ in batch])
-    left_out = (vectors[: len(batch)] @ vectors.T > _TWIN) | needed.to(scores.device)
-    left_out.fill_diagonal_(False)
-    return cross_entropy(scores.masked_fill(left_out, -1e4), torch.arange(len(batch), device=scores.device))
+    return cross_entropy(
+        scores.masked_fill(no_negatives(data, batch, tools), -1e4), torch.arange(len(batch), device=scores.device)
+    )
+
+
+def no_negatives(data: TrainingData, batch: Sequence[Pair], tools: Sequence[int]) -> Any:
+    """Return (pairs, tools): which of the tools are no negatives of a pair's request, but for the pair's own tool.
+
+    The request needs them, or they say the same as one that it needs.
+    """
+    import torch
+
+    vectors = data.vectors[list(tools)]
+    twins = [(data.vectors[data.golden[request]] @ vectors.T).amax(0) > _TWIN for request, _ in batch]
+    return torch.stack(twins).fill_diagonal_(False)
 
 
 def _embedded(model: Any, texts: list[str]) -> Any:
@@ -180,7 +190,7 @@ def untrained(settings: EncoderSettings) -> Any:
 
 @click.command(help=__doc__.splitlines()[0] if __doc__ else None)
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for the model.")
-@click.option("--epochs", default=EncoderSettings.epochs, show_default=True)
+@click.option("--epochs", type=click.IntRange(1), default=EncoderSettings.epochs, show_default=True)
 @click.option("--seed", default=0, show_default=True)
 def main(out: Path, epochs: int, seed: int) -> None:
     """Train an encoder on all training sets; what is shipped finds the hard negatives."""

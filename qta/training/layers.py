@@ -27,11 +27,15 @@ _SHARED = ("word_embeddings", "lm_head.decoder", "position_ids", "pooler")  # Mi
 Arrays = dict[str, NDArray[Any]]
 
 
+def _is_shared(name: str) -> bool:
+    return any(shared in name for shared in _SHARED)
+
+
 def compress(weights: Arrays) -> Arrays:
     """Return matrices as int8 with a float16 scale a row, everything else as float16."""
     compressed: Arrays = {}
     for name, value in weights.items():
-        if any(shared in name for shared in _SHARED):
+        if _is_shared(name):
             continue
         if value.ndim < 2:
             compressed[name] = value.astype(np.float16)
@@ -104,12 +108,18 @@ def _read(path: Path) -> dict[str, NDArray[np.float32]]:
 
 
 def mean(models: Sequence[Arrays]) -> Arrays:
-    """Return the mean of the weights that all models have."""
-    return {
-        name: np.mean([model[name] for model in models], axis=0)
-        for name in models[0]
-        if all(name in model for model in models)
-    }
+    """Return the mean of the trained layers of models.
+
+    Raises:
+        ArtefactError: they do not have the same ones.
+    """
+    trained = [{name: value for name, value in model.items() if not _is_shared(name)} for model in models]
+    shapes = [{name: value.shape for name, value in model.items()} for model in trained]
+    for other in shapes[1:]:
+        differing = sorted(name for name in {**shapes[0], **other} if shapes[0].get(name) != other.get(name))
+        if differing:
+            raise ArtefactError(f"models of one architecture have a mean; these differ in {differing[0]!r}")
+    return {name: np.mean([model[name].astype(np.float32) for model in trained], axis=0) for name in shapes[0]}
 
 
 def _trained(path: Path) -> Arrays:
@@ -128,8 +138,7 @@ def main(kind: str, models: tuple[Path, ...], out: Path) -> None:
 
     out.mkdir(parents=True, exist_ok=True)
     path = out / f"{kind}.safetensors"
-    weights = mean([_trained(one) for one in models])
-    save_file(compress({name: value.astype(np.float32) for name, value in weights.items()}), path)
+    save_file(compress(mean([_trained(one) for one in models])), path)
     click.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
 
 

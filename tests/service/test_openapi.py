@@ -64,7 +64,7 @@ def test_the_document_says_what_a_request_may_hold(server: Server) -> None:
     assert document["paths"]["/tools"]["put"]["security"] == [{"key": ["write"]}]
     health = document["paths"]["/healthz"]["get"]
     assert health["security"] == []
-    assert set(health["responses"]) == {"200", "401", "429", "503"}
+    assert set(health["responses"]) == {"200", "400", "401", "429", "503"}
     schema = {
         **retrieve["requestBody"]["content"]["application/json"]["schema"],
         "components": document["components"],

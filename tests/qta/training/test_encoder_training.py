@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 
+from mtrb.errors import ArtefactError
 from mtrb.types import Benchmark, Query, Tool, Toolset
-from qta.training.encoder import EncoderSettings, read_training, train, untrained
+from qta.training.encoder import EncoderSettings, TrainingData, no_negatives, read_training, train, untrained
 from qta.training.layers import mean
 
 TOOLS = {
@@ -44,8 +46,22 @@ def test_requests_come_nearer_to_what_they_need(bench: Benchmark) -> None:
     assert set(data.near[1]) == {0, 2, 3}
 
 
-def test_the_mean_of_models_leaves_out_what_only_one_has() -> None:
-    averaged = mean([{"a": np.zeros(2), "b": np.ones(1)}, {"a": np.ones(2)}])
+def test_what_a_request_needs_and_what_says_the_same_is_no_negative() -> None:
+    # Tools 0 and 1 are needed together; 2 says what 1 says; 3 is another.
+    vectors = torch.tensor([[1.0, 0, 0], [0, 1.0, 0], [0, 0.999, 0.01], [0, 0, 1.0]])
+    data = TrainingData(golden=[[0, 1], [3]], near=[[3], [0]], vectors=vectors)
+
+    spared = no_negatives(data, [(0, 0), (1, 3)], [0, 3, 1, 2])
+
+    assert spared.tolist() == [[False, False, True, True], [False, False, False, False]]
+
+
+def test_models_of_one_architecture_have_a_mean() -> None:
+    shared = {"embeddings.word_embeddings.weight": np.ones(4)}  # is MiniLM's, and not shipped
+    averaged = mean([{"a": np.zeros(2, np.float16), **shared}, {"a": np.ones(2)}])
 
     assert averaged.keys() == {"a"}
     assert averaged["a"].tolist() == [0.5, 0.5]
+    for other in ({"b": np.ones(2)}, {"a": np.ones(3)}, {"a": np.ones(2), "b": np.ones(2)}):
+        with pytest.raises(ArtefactError, match="these differ in"):
+            mean([{"a": np.zeros(2)}, other])

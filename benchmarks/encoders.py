@@ -16,26 +16,11 @@ import click
 from tqdm import tqdm
 
 from benchmarks.published import publish
-from benchmarks.study import MEASURES, VALIDATION, Study, percent, public_mean
-from eval import evaluate
+from benchmarks.study import as_served, named_folders, public_mean, validation_studies
 from qta.encoder import WEIGHTS
-from qta.hybrid import SERVED
 from qta.training.frozen import RememberingEncoder
 
 Figures = Mapping[str, Mapping[str, float]]
-
-
-def measure(folder: Path, rewriters: Sequence[Path | None]) -> list[Figures]:
-    """Return Sufficiency of each set in per cent, ranked with the vectors of an encoder, for each rewriter."""
-    encoder = RememberingEncoder(folder)
-    studies = {name: Study(name, "validation", encoder, Path("rewriters")) for name in VALIDATION}
-    return [
-        {
-            name: percent(evaluate(study.benchmark.qrels, study.run(SERVED, rewriter), MEASURES))
-            for name, study in studies.items()
-        }
-        for rewriter in rewriters
-    ]
 
 
 def worse(raw: Figures, rewritten: Figures) -> list[str]:
@@ -48,16 +33,11 @@ def worse(raw: Figures, rewritten: Figures) -> list[str]:
 @click.option("--out", type=click.Path(path_type=Path), default=Path("results"), show_default=True)
 def main(named: tuple[str, ...], out: Path) -> None:
     """Measure, print a table, and write it into the folder."""
-    given = [one.partition("=") for one in named]
-    wrong = next((name for name, _, folder in given if not (Path(folder) / "encoder.json").exists()), None)
-    if wrong is not None:
-        raise click.UsageError(f"{wrong!r}: expected NAME=DIR, where DIR holds an encoder.json")
-    encoders = {**{name: Path(folder) for name, _, folder in given}, "shipped": WEIGHTS}
-    if len(encoders) <= len(given):
-        raise click.UsageError("a name stands for one encoder, and 'shipped' for the one that is")
+    encoders = {"shipped": WEIGHTS, **named_folders(named, "encoder.json")}
     rows = []
     for name, folder in tqdm(encoders.items(), desc="encoders"):
-        raw, rewritten = measure(folder, (None, WEIGHTS))
+        studies = validation_studies(RememberingEncoder(folder))
+        raw, rewritten = as_served(studies, None), as_served(studies, WEIGHTS)
         rows.append({"encoder": name, "requests": raw, "rewrites": rewritten, "worse": worse(raw, rewritten)})
     publish(out, "encoders", {"command": "python -m benchmarks.encoders", "rows": rows}, table(rows))
 

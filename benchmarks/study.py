@@ -7,6 +7,8 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+import click
+
 from eval import EvalResult, Sufficiency, evaluate
 from eval.evaluator import average
 from mtrb.benchmarks import load
@@ -14,7 +16,7 @@ from mtrb.benchmarks.public import NAMES
 from mtrb.types import Query, Run
 from qta.encoder import Encoder
 from qta.examples import Examples
-from qta.hybrid import HybridRetriever, Stages
+from qta.hybrid import SERVED, HybridRetriever, Stages
 from qta.pipeline import Retriever
 from qta.recipe import Recipe, choose_recipe
 from qta.rewriting import open_rewriter
@@ -109,3 +111,32 @@ def public_mean(figures: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     """Return the mean of each measure over the public sets, each counting the same."""
     public = [found for name, found in figures.items() if name != "sample"]
     return {key: round(statistics.mean(one[key] for one in public), 2) for key in public[0]}
+
+
+def validation_studies(encoder: Encoder) -> dict[str, Study]:
+    """Return the sets that things are chosen on."""
+    return {name: Study(name, "validation", encoder, Path("rewriters")) for name in VALIDATION}
+
+
+def as_served(studies: Mapping[str, Study], rewriter: Path | None) -> dict[str, dict[str, float]]:
+    """Return Sufficiency of each set in per cent, in all stages that are served, with a rewriter or without."""
+    return {
+        name: percent(evaluate(one.benchmark.qrels, one.run(SERVED, rewriter), MEASURES))
+        for name, one in studies.items()
+    }
+
+
+def named_folders(named: Sequence[str], file: str) -> dict[str, Path]:
+    """Return what NAME=DIR arguments say, each DIR holding a file of this name.
+
+    Raises:
+        UsageError: one says something else, or a name stands for two folders or for what is shipped.
+    """
+    given = [one.partition("=") for one in named]
+    wrong = next((name for name, _, folder in given if not (Path(folder) / file).exists()), None)
+    if wrong is not None:
+        raise click.UsageError(f"{wrong!r}: expected NAME=DIR, where DIR holds {file}")
+    folders = {name: Path(folder) for name, _, folder in given}
+    if len(folders) < len(given) or "shipped" in folders:
+        raise click.UsageError("a name stands for one folder, and 'shipped' for what comes with the package")
+    return folders

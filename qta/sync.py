@@ -104,9 +104,12 @@ def bring_in_step(
     """
     with nullcontext() if dry_run else _alone(catalogue.folder):
         difference = compare(catalogue.now, listing)
-        _check(difference, listing, _origins(catalogue.folder), allow_empty, moved)
+        origins = _origins(catalogue.folder)
+        _check(difference, listing, origins, allow_empty, moved)
         if not dry_run:
-            _remember(catalogue.folder, listing)
+            if origins.get(listing.source) != listing.origin:
+                known = json.dumps({**origins, listing.source: listing.origin}, indent=1, sort_keys=True)
+                replace_text(catalogue.folder / _ORIGINS, known + "\n")
             catalogue.put([*difference.added, *(new for _, new in difference.changed)])
             catalogue.remove(difference.removed)
     return difference
@@ -146,14 +149,6 @@ def _check(
             f"{listing.origin}, and {len(difference.changed):,} are otherwise there\n"
             "nothing was changed; give --name if this is another source, --moved if it is the same"
         )
-
-
-def _remember(folder: Path, listing: Listing) -> None:
-    """Note where a source's tools come from, if that is not known yet."""
-    known = _origins(folder)
-    if known.get(listing.source) != listing.origin:
-        known[listing.source] = listing.origin
-        replace_text(folder / _ORIGINS, json.dumps(known, indent=1, sort_keys=True) + "\n")
 
 
 def _origins(folder: Path) -> dict[str, str]:

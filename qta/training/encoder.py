@@ -109,6 +109,7 @@ def _vectors(model: Any, texts: Sequence[str]) -> NDArray[np.float32]:
 def train(model: Any, data: TrainingData, settings: EncoderSettings) -> list[float]:
     """Train the model in place; return the loss of each step."""
     import torch
+    from transformers import get_linear_schedule_with_warmup
 
     rng = random.Random(settings.seed)  # noqa: S311 (a draw, no secret)
     torch.manual_seed(settings.seed)
@@ -118,7 +119,7 @@ def train(model: Any, data: TrainingData, settings: EncoderSettings) -> list[flo
     pairs = data.pairs
     batch = min(settings.batch, len(pairs))
     steps = settings.epochs * (len(pairs) // batch)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _share(step, steps))
+    schedule = get_linear_schedule_with_warmup(optimizer, int(_WARMUP * steps), steps)
     losses = []
     model.train()
     for number in tqdm(range(steps), desc="training the encoder"):
@@ -134,12 +135,6 @@ def train(model: Any, data: TrainingData, settings: EncoderSettings) -> list[flo
         losses.append(float(loss))
     model.eval()
     return losses
-
-
-def _share(step: int, steps: int) -> float:
-    """Return the share of the learning rate: rising while it warms up, then falling to zero."""
-    warm = _WARMUP * steps
-    return (step + 1) / (warm + 1) if step < warm else max(0.0, (steps - step) / (steps - warm))
 
 
 def _loss(model: Any, data: TrainingData, batch: Sequence[Pair], settings: EncoderSettings, rng: random.Random) -> Any:

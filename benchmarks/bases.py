@@ -2,8 +2,9 @@
 
     python -m benchmarks.bases [NAME=DIR ...] [--out results]
 
-DIR is what `qta.training.layers` and `qta.export.rewriter` have written of a model; what is shipped, and no rewriter,
-are measured beside. The served retriever ranks, and a rewrite's steps take part as they are served.
+DIR is what `qta.training.layers` and `qta.export.rewriter` have written of our own model, or any causal language model;
+what is shipped, and no rewriter, are measured beside. The served retriever ranks, and a rewrite's steps take part as
+they are served.
 """
 
 import statistics
@@ -23,7 +24,7 @@ from qta.training.frozen import RememberingEncoder
 @click.option("--out", type=click.Path(path_type=Path), default=Path("results"), show_default=True)
 def main(named: tuple[str, ...], out: Path) -> None:
     """Measure, print a table, and write it into the folder."""
-    bases = {"no rewriter": None, "shipped": WEIGHTS, **named_folders(named, "rewriter.json")}
+    bases = {"no rewriter": None, "shipped": WEIGHTS, **named_folders(named, "rewriter.json", "config.json")}
     studies = validation_studies(RememberingEncoder())
     rows = {}
     for name, base in tqdm(bases.items(), desc="bases"):

@@ -1,6 +1,6 @@
 """Choose the learning rate of the paper's pipeline, on halves of the examples that a rewriter has not seen.
 
-    python -m benchmarks.rates [--work rates] [--out results]
+    python -m benchmarks.rates [--work rates] [--out results] [--base MODEL]
 
 For each seed or draw of `benchmarks.rewriters`, each half of the annotated examples is rewritten by a rewriter aligned
 with the other half, and ranked by frozen MiniLM: by the rewrite alone (`qta-paper`), and by the mean of its scores and
@@ -61,11 +61,12 @@ def _mean(found: list[Mapping[str, Any]], row: str, when: str) -> tuple[float, f
 @click.option("--work", type=click.Path(file_okay=False, path_type=Path), default=Path("rates"), show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("results"), show_default=True)
 @click.option("--seeds", default=3, show_default=True)
-def main(work: Path, out: Path, seeds: int) -> None:
+@click.option("--base", help="A model of the Hugging Face hub, a folder or a GGUF file.  [default: our own small one]")
+def main(work: Path, out: Path, seeds: int, base: str | None) -> None:
     """Measure, print a table, and write it into the folder."""
     work.mkdir(parents=True, exist_ok=True)
     measured: dict[tuple[str, float], list[Mapping[str, Any]]] = {}
-    for job, rate in tqdm([(job, rate) for job in jobs("paper", seeds) for rate in RATES], desc="halves"):
+    for job, rate in tqdm([(job, rate) for job in jobs("paper", seeds, base) for rate in RATES], desc="halves"):
         measured.setdefault((job.annotated.dataset_id, rate), []).append(measure(job, rate, work))
     rows = [(*key, *mean) for key, found in sorted(measured.items()) for mean in means(found)]
     lines = ["| | learning rate | ranked by | Sufficiency | log rank |", "|---|--:|---|--:|--:|"]

@@ -1,6 +1,6 @@
 """Align the rewriters that `make eval` and `make evidence` measure, into a folder.
 
-    python -m benchmarks.rewriters [--out rewriters] [--seeds 3] [--kind qta ...] [--at-once 1]
+    python -m benchmarks.rewriters [--out rewriters] [--seeds 3] [--kind qta ...] [--at-once 1] [--base MODEL]
 
 - `qta/DATASET/SPLIT/seed-N` is what `qta train dpo` makes of a dataset's annotated examples;
 - `paper/...` the paper's pipeline: frozen MiniLM, descriptions only, sampled tools in the prompt, the rewrite alone;
@@ -36,8 +36,8 @@ from qta.training.run import train_dpo, train_paper
 DATASETS = ("mtrb/restbench", "mtrb/metatool", "mtrb/toolbench-standin", "sample")
 KINDS = ("qta", "paper", "curve", "ranking")
 PAPER_RATES = {"mtrb/restbench": 6e-4, "mtrb/toolbench-standin": 6e-4}
-"""Learning rates of the paper's pipeline where halves of the examples are served better than by the default, see
-results/rates.md."""
+"""Learning rates of the paper's pipeline, of our own base, where halves of the examples are served better than by the
+default, see results/rates.md."""
 CURVE, DRAWS = (1, 3, 5), 3
 RANKED = ("mtrb/restbench", "sample")
 
@@ -73,17 +73,17 @@ class Job:
         return any(folder.glob("*/rewriter.json")) or (folder / NOTHING_TO_LEARN).exists()
 
 
-def jobs(kind: str, seeds: int) -> Iterator[Job]:
-    """Yield the rewriters of a kind."""
+def jobs(kind: str, seeds: int, base: str | None = None) -> Iterator[Job]:
+    """Yield the rewriters of a kind, on top of our own base or another."""
     if kind == "curve":
         for count in CURVE:
             for draw in range(DRAWS):
-                yield Job(f"curve/{count}/draw-{draw}", fewer(count, draw), load_settings(seed=draw))
+                yield Job(f"curve/{count}/draw-{draw}", fewer(count, draw), load_settings(seed=draw, base=base))
     elif kind == "ranking":
         default = load_settings().pairs.ranking
         for name in RANKING_FUNCTIONS:
             for dataset in RANKED if name != default else ():
-                given = load_settings()
+                given = load_settings(base=base)
                 pairs = given.pairs.model_copy(update={"ranking": name})
                 yield Job(
                     f"ranking/{name}/{dataset}", load(dataset, "train"), given.model_copy(update={"pairs": pairs})
@@ -91,8 +91,10 @@ def jobs(kind: str, seeds: int) -> Iterator[Job]:
     else:
         for annotated, seed in _taught(seeds):
             folder = f"{kind}/{annotated.dataset_id}/{annotated.split}/seed-{seed}"
-            job = Job(folder, annotated, _settings(seed, "sampled" if kind == "paper" else "nearest"), kind == "paper")
-            yield job.at(PAPER_RATES.get(annotated.dataset_id, job.settings.dpo.learning_rate)) if job.paper else job
+            settings, paper = _settings(seed, "sampled" if kind == "paper" else "nearest", base), kind == "paper"
+            job = Job(folder, annotated, settings, paper)
+            rates = PAPER_RATES if paper and base is None else {}
+            yield job.at(rates.get(annotated.dataset_id, settings.dpo.learning_rate))
 
 
 def fewer(count: int, draw: int) -> Benchmark:
@@ -111,9 +113,9 @@ def _taught(seeds: int) -> list[tuple[Benchmark, int]]:
     return [(found[0], seed) for found in draws if len(found) == 1 for seed in range(seeds)] + several
 
 
-def _settings(seed: int, selection: Literal["nearest", "sampled"]) -> AlignSettings:
-    base = load_settings(seed=seed)
-    return base.model_copy(update={"prompt": base.prompt.model_copy(update={"selection": selection})})
+def _settings(seed: int, selection: Literal["nearest", "sampled"], base: str | None) -> AlignSettings:
+    given = load_settings(seed=seed, base=base)
+    return given.model_copy(update={"prompt": given.prompt.model_copy(update={"selection": selection})})
 
 
 def align_all(missing: Sequence[Job], out: Path, at_once: int) -> list[str]:
@@ -168,9 +170,10 @@ def _align(job: Job, out: Path, gpu: str | None) -> None:
 @click.option("--seeds", default=3, show_default=True)
 @click.option("--kind", "kinds", type=click.Choice(KINDS), multiple=True, default=KINDS)
 @click.option("--at-once", type=click.IntRange(1), default=1, show_default=True)
-def main(out: Path, seeds: int, kinds: tuple[str, ...], at_once: int) -> None:
+@click.option("--base", help="A model of the Hugging Face hub, a folder or a GGUF file.  [default: our own small one]")
+def main(out: Path, seeds: int, kinds: tuple[str, ...], at_once: int, base: str | None) -> None:
     """Align what is missing."""
-    every = [job for kind in kinds for job in jobs(kind, seeds)]
+    every = [job for kind in kinds for job in jobs(kind, seeds, base)]
     failed = align_all([job for job in every if not job.is_done(out)], out, at_once)
     if failed:
         raise click.ClickException(f"{len(failed)} of {len(every)} were not aligned: {', '.join(sorted(failed))}")

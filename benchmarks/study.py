@@ -20,8 +20,10 @@ from qta.hybrid import SERVED, HybridRetriever, Stages
 from qta.pipeline import Retriever
 from qta.recipe import Recipe, choose_recipe
 from qta.rewriting import open_rewriter
-from qta.rewriting.manifest import RewriterManifest, last_build
-from qta.rewriting.rewriter import CatalogueRewriter
+from qta.rewriting.generator import Decoding
+from qta.rewriting.local import CausalGenerator, load_model
+from qta.rewriting.manifest import MANIFEST, RewriterManifest, last_build
+from qta.rewriting.rewriter import CatalogueRewriter, ToolRewriter
 from qta.taught import NOTHING_TO_LEARN
 from qta.workbench import Workbench
 
@@ -74,7 +76,7 @@ class Study:
             return self.benchmark.queries
         if build not in self._rewrites:
             shows = HybridRetriever(self.bench.index, self.bench.encoder)
-            self._rewrites[build] = CatalogueRewriter(open_rewriter(build), shows).rewrite(self.benchmark.queries)
+            self._rewrites[build] = CatalogueRewriter(_opened(build), shows).rewrite(self.benchmark.queries)
         return self._rewrites[build]
 
     def run(self, stages: Stages, build: Path | None = None) -> Run:
@@ -89,6 +91,13 @@ class Study:
         """Return the figures of a system that is built once for each draw of examples."""
         runs = [system.retrieve(self.benchmark.queries, DEPTH) for system in systems]
         return self.score(runs), runs
+
+
+def _opened(folder: Path) -> ToolRewriter:
+    """Return a folder's rewriter; a language model by itself rewrites unaligned."""
+    if (folder / MANIFEST).exists():
+        return open_rewriter(folder)
+    return ToolRewriter(CausalGenerator(*load_model(str(folder))), decoding=Decoding(max_new_tokens=64, no_repeat=6))
 
 
 def aligned(rewriters: Path, examples: Examples) -> list[Aligned]:
@@ -126,16 +135,16 @@ def as_served(studies: Mapping[str, Study], rewriter: Path | None) -> dict[str, 
     }
 
 
-def named_folders(named: Sequence[str], file: str) -> dict[str, Path]:
-    """Return what NAME=DIR arguments say, each DIR holding a file of this name.
+def named_folders(named: Sequence[str], *files: str) -> dict[str, Path]:
+    """Return what NAME=DIR arguments say, each DIR holding a file of one of these names.
 
     Raises:
         UsageError: one says something else, or a name stands for two folders or for what is shipped.
     """
     given = [one.partition("=") for one in named]
-    wrong = next((name for name, _, folder in given if not (Path(folder) / file).exists()), None)
+    wrong = next((name for name, _, folder in given if not any((Path(folder) / file).exists() for file in files)), None)
     if wrong is not None:
-        raise click.UsageError(f"{wrong!r}: expected NAME=DIR, where DIR holds {file}")
+        raise click.UsageError(f"{wrong!r}: expected NAME=DIR, where DIR holds {' or '.join(files)}")
     folders = {name: Path(folder) for name, _, folder in given}
     if len(folders) < len(given) or "shipped" in folders:
         raise click.UsageError("a name stands for one folder, and 'shipped' for what comes with the package")

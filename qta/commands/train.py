@@ -66,7 +66,7 @@ def train() -> None:
 
 @train.command()
 @_from_requests
-@click.option("--base", help="A model of the Hugging Face hub or a folder.  [default: our own small one]")
+@click.option("--base", help="A model of the Hugging Face hub, a folder or a GGUF file.  [default: our own small one]")
 @click.option("--config", type=_file, help="Settings in YAML; qta/training/align.yaml lists them all.")
 @click.option("--seed", type=int, help="Of sampling and training.")
 @click.option("--out", type=_folder, required=True, help="Folder of the rewriter, for `qta serve --rewriter`.")

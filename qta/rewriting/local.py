@@ -2,6 +2,7 @@
 
 import hashlib
 import inspect
+import struct
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -188,11 +189,17 @@ def load_model(base: str) -> tuple[Any, Any]:
         return model.to(device).eval(), tokenizer
     try:
         with quiet():
-            tokenizer = AutoTokenizer.from_pretrained(base)
-            model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype).to(device)
+            if Path(base).suffix == ".gguf":
+                model, tokenizer = _unpacked(Path(base), dtype)
+            else:
+                tokenizer = AutoTokenizer.from_pretrained(base)
+                model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype)
+            model = model.to(device)
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().partition("\n")[0]
-        raise InputError(f"cannot load the base model {base!r}: {reason}; give a folder or a name on the hub") from None
+        raise InputError(
+            f"cannot load the base model {base!r}: {reason}; give a folder, a GGUF file or a name on the hub"
+        ) from None
     if tokenizer.eos_token is None:
         raise InputError(
             f"the tokenizer of {base!r} has no end token, so that no answer could end; "
@@ -201,6 +208,27 @@ def load_model(base: str) -> tuple[Any, Any]:
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return model.eval(), tokenizer
+
+
+def _unpacked(path: Path, dtype: Any) -> tuple[Any, Any]:
+    """Return the model and tokenizer of a GGUF file (llama.cpp's format), as if they had never been packed.
+
+    What transformers itself makes of the file counts as quantised for it still, and could be neither trained nor saved.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    if not path.is_file():
+        raise FileNotFoundError("there is no such file")
+    of_file = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
+    try:
+        read = AutoModelForCausalLM.from_pretrained(**of_file, dtype=dtype)
+    except struct.error:
+        raise ValueError("it ends before it should; download it again") from None
+    del read.config.quantization_config
+    model = AutoModelForCausalLM.from_config(read.config, dtype=dtype)
+    model.load_state_dict(read.state_dict())
+    model.generation_config = read.generation_config
+    return model, AutoTokenizer.from_pretrained(**of_file)
 
 
 def accepted(tokenizer: Any, conversation: Sequence[Message]) -> list[Message]:

@@ -146,7 +146,7 @@ def _write(
 
 def _from_anywhere(base: str) -> str:
     """Return the name of a base that a server finds too, which runs in another folder."""
-    return str(Path(base).resolve()) if base != DEFAULT_BASE and Path(base).is_dir() else base
+    return str(Path(base).resolve()) if base != DEFAULT_BASE and Path(base).exists() else base
 
 
 def peak_memory_mb() -> int:

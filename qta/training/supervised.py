@@ -6,18 +6,24 @@ All of it, to the file that is shipped:
     python -m qta.training.supervised demonstrations.jsonl --out DIR
     python -m qta.training.layers rewriter DIR --out qta/weights
     python -m qta.export.rewriter --out qta/weights
+
+Of another base than our own (`--base`), it trains an adapter and saves the model with the adapter in its weights, which
+is a base for `qta train dpo --base DIR` then.
 """
 
 import csv
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import click
 
 from mtrb.errors import InputError
+
+_LONGEST = 768  # tokens of a demonstration; our own base reads 512
+_RANK = 32  # of the adapter that another base gets
 
 
 @dataclass(frozen=True)
@@ -27,7 +33,7 @@ class SupervisedSettings:
     learning_rate: float = 6e-4
     batch: int = 32
     accumulation: int = 4
-    epochs: int = 1
+    epochs: float = 1
     seed: int = 0
 
 
@@ -43,10 +49,12 @@ def train(
     from transformers.trainer_utils import get_last_checkpoint
     from trl import SFTConfig, SFTTrainer
 
+    from qta.rewriting.local import CausalGenerator
     from qta.training.policy import compact_output_layer
 
+    longest = min(CausalGenerator(model, tokenizer).positions, _LONGEST)
     rows = Dataset.from_json(str(demonstrations))
-    fitting = rows.filter(_fits, fn_kwargs={"tokenizer": tokenizer}, num_proc=os.cpu_count())
+    fitting = rows.filter(_fits, fn_kwargs={"tokenizer": tokenizer, "longest": longest}, num_proc=os.cpu_count())
     print(f"{len(fitting)} of {len(rows)} demonstrations fit the model")  # noqa: T201
     on_gpu = model.device.type == "cuda"
     arguments = SFTConfig(
@@ -60,7 +68,7 @@ def train(
         gradient_accumulation_steps=settings.accumulation,
         train_sampling_strategy="group_by_length",
         dataset_num_proc=os.cpu_count(),
-        max_length=tokenizer.model_max_length,
+        max_length=longest,
         gradient_checkpointing=False,
         bf16=True,
         use_cpu=not on_gpu,
@@ -76,6 +84,9 @@ def train(
         if len(trainer.train_dataset) != len(fitting):
             raise InputError(f"the trainer kept {len(trainer.train_dataset)} of {len(fitting)} demonstrations")
         trainer.train(resume_from_checkpoint=get_last_checkpoint(arguments.output_dir) if out.exists() else None)
+    if hasattr(model, "merge_and_unload"):
+        model.save_pretrained(out / "adapter")
+        model = model.merge_and_unload()
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
     log: list[dict[str, float]] = [entry for entry in trainer.state.log_history if "loss" in entry]
@@ -86,29 +97,47 @@ def train(
     return log
 
 
-def _fits(row: Any, tokenizer: Any) -> bool:
+def _fits(row: Any, tokenizer: Any, longest: int) -> bool:
     ids = tokenizer.apply_chat_template(row["prompt"] + row["completion"], return_dict=True)["input_ids"]
-    return len(ids) <= int(tokenizer.model_max_length)
+    return len(ids) <= longest
 
 
 @click.command(help=__doc__.splitlines()[0] if __doc__ else None)
 @click.argument("demonstrations", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the model.")
-@click.option("--epochs", default=4, show_default=True)
-@click.option("--dropout", default=0.0, show_default=True)
+@click.option("--base", help="A model of the hub, a folder or a GGUF file.  [default: our own small one, untrained]")
+@click.option("--rate", type=float, help="Learning rate.  [default: 6e-4]")
+@click.option("--epochs", default=4.0, show_default=True)
+@click.option("--dropout", default=0.0, show_default=True, help="Of our own small base.")
 @click.option("--batch", default=128, show_default=True, help="Demonstrations in a step, 32 at a time on a CPU.")
-def main(demonstrations: Path, out: Path, epochs: int, dropout: float, batch: int) -> None:
-    """Train our own small base."""
+def main(
+    demonstrations: Path,
+    out: Path,
+    base: str | None,
+    rate: float | None,
+    epochs: float,
+    dropout: float,
+    batch: int,
+) -> None:
+    """Train our own small base, or an adapter of another."""
     import torch
 
     from qta.training.causal import tokenizer, untrained_model
+    from qta.training.config import LoraSettings
+    from qta.training.policy import Policy
 
     on_gpu = torch.cuda.is_available()
     at_once = batch if on_gpu else min(batch, 32)
     settings = SupervisedSettings(batch=at_once, accumulation=batch // at_once, epochs=epochs)
-    model = untrained_model(dropout).to("cuda" if on_gpu else "cpu")
+    if rate is not None:
+        settings = replace(settings, learning_rate=rate)
+    if base is None:
+        model, reads = untrained_model(dropout).to("cuda" if on_gpu else "cpu"), tokenizer()
+    else:
+        policy = Policy(base, LoraSettings(rank=_RANK, alpha=_RANK), settings.seed)
+        model, reads = policy.model, policy.tokenizer
     start = time.perf_counter()
-    log = train(model, tokenizer(), demonstrations, out, settings)
+    log = train(model, reads, demonstrations, out, settings)
     loss = f"loss {log[0]['loss']:.3f} to {log[-1]['loss']:.3f}" if log else "trained"
     click.echo(f"{loss} in {time.perf_counter() - start:,.0f} s: {out}")
 

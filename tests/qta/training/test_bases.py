@@ -1,8 +1,10 @@
 """The bases that there are on the hub: with and without template, pad or end token, damaged, absent, too short."""
 
+import json
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from mtrb.errors import InputError
 from qta.encoder import Encoder
@@ -10,8 +12,9 @@ from qta.rewriting import open_rewriter
 from qta.rewriting.generator import Decoding
 from qta.rewriting.local import DEFAULT_BASE, CausalGenerator, accepted, fingerprint, load_model
 from qta.rewriting.prompt import Prompt
+from qta.training.supervised import main as supervised
 from tests.aligning import trained
-from tests.tiny import TEMPLATE, make_llama
+from tests.tiny import TEMPLATE, make_gguf, make_llama
 
 REFUSING = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}" + TEMPLATE
 
@@ -93,3 +96,45 @@ def test_prompts_that_fill_the_model_are_refused(tmp_path: Path, encoder: Encode
     config.write_text(config.read_text().replace('"max_position_embeddings": 512', '"max_position_embeddings": 40'))
     with pytest.raises(InputError, match="fill"):
         trained(model, tmp_path / "r", encoder)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(None, "there is no such file"), (b"hello", "it is not a GGUF file"), (b"GGUF", "it ends before it should")],
+)
+def test_a_gguf_file_that_is_absent_or_damaged_is_refused(content: bytes | None, said: str, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / "model.gguf").write_bytes(content)
+    with pytest.raises(InputError, match=said):
+        load_model(str(tmp_path / "model.gguf"))
+
+
+SHOWN = {"role": "user", "content": "refund the last order"}
+
+
+def taught(base: str, tmp_path: Path, epochs: int) -> CausalGenerator:
+    rows = [{"prompt": [SHOWN], "completion": [{"role": "assistant", "content": "find order; refund order"}]}] * 8
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    options = ["--base", base, "--out", str(tmp_path / "taught"), "--rate", "0.02", "--epochs", str(epochs)]
+    result = CliRunner().invoke(supervised, [str(tmp_path / "rows.jsonl"), *options, "--batch", "4"])
+    assert result.exit_code == 0, result.output
+    return CausalGenerator(*load_model(str(tmp_path / "taught")))
+
+
+@pytest.mark.filterwarnings("ignore")  # of the libraries that train
+def test_another_base_than_our_own_is_taught_demonstrations(base: str, tmp_path: Path) -> None:
+    answer = taught(base, tmp_path, epochs=30).generate([[SHOWN]], Decoding(max_new_tokens=8))
+    assert answer == [["find order ; refund order"]]
+
+
+@pytest.mark.filterwarnings("ignore")  # of the libraries that train
+def test_a_base_in_a_gguf_file_is_trained_and_saved_as_a_folder(tmp_path: Path) -> None:
+    base = make_gguf(tmp_path / "model.gguf")
+    packed = CausalGenerator(*load_model(base))
+    unpacked = taught(base, tmp_path, epochs=1)
+    assert unpacked.prompt_ids([SHOWN]) == packed.prompt_ids([SHOWN])
+    assert unpacked.tokenizer.decode(unpacked.prompt_ids([SHOWN])) == (
+        "<user>refund the last order<|im_end|><assistant>"
+    )
+    assert fingerprint(unpacked.model) != fingerprint(packed.model)
+    assert unpacked.generate([[SHOWN]], Decoding(max_new_tokens=8)) != [[""]]

@@ -25,6 +25,7 @@ from qta.encoder import WEIGHTS, Encoder
 from qta.examples import Examples
 from qta.hybrid import HybridRetriever
 from qta.recipe import Recipe
+from qta.refusals import run_command
 from qta.rewriting import open_rewriter
 from qta.rewriting.rewriter import CatalogueRewriter
 from qta.steps import STEPS, TRUSTED
@@ -99,4 +100,4 @@ def main(work: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from benchmarks.published import publish
 from benchmarks.study import as_served, named_folders, public_mean, validation_studies
 from qta.encoder import WEIGHTS
+from qta.refusals import run_command
 from qta.training.frozen import RememberingEncoder
 
 
@@ -40,4 +41,4 @@ def main(named: tuple[str, ...], out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -31,6 +31,7 @@ from mtrb.types import Tool, Toolset
 from qta.encoder import Encoder
 from qta.index import build_index, read_manifest
 from qta.live import MERGE_AT
+from qta.refusals import run_command
 
 REQUESTS = [line for line in (Path(__file__).parent / "aws_requests.txt").read_text("utf-8").splitlines() if line]
 CHANGES = 200
@@ -194,4 +195,4 @@ def _cell(times: dict[str, float]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -26,6 +26,7 @@ from qta.encoder import WEIGHTS, Encoder
 from qta.hybrid import LEXICAL_WEIGHT, SERVED, HybridRetriever, Stages
 from qta.index import ToolIndex, build_in_memory
 from qta.lexical import LexicalIndex, lexical_text
+from qta.refusals import run_command
 from qta.retrievers import best
 from qta.rewriting import open_rewriter
 from qta.rewriting.rewriter import CatalogueRewriter
@@ -212,4 +213,4 @@ def main(out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

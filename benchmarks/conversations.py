@@ -19,6 +19,7 @@ from qta.conversation import request_of
 from qta.encoder import Encoder
 from qta.hybrid import HybridRetriever
 from qta.index import build_in_memory
+from qta.refusals import run_command
 
 CASES = Path(__file__).with_suffix(".jsonl")
 CATALOGUE = "stack_household/"
@@ -58,4 +59,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -39,6 +39,7 @@ from qta.conformal import (
 from qta.encoder import WEIGHTS, Encoder
 from qta.hybrid import HybridRetriever
 from qta.index import build_in_memory
+from qta.refusals import run_command
 
 PUBLIC = [f"public/{name}" for name in NAMES]
 # Each row: its name, the sets in it, the split that is measured, and that of the row's own calibration.
@@ -168,4 +169,4 @@ def main(rehearse: bool, comparing: bool, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -24,6 +24,7 @@ from benchmarks.serve import REQUESTS
 from qta.dense import DenseIndex
 from qta.encoder import Encoder
 from qta.index import load_index
+from qta.refusals import run_command
 
 TAKEN, COPIES, NOISE, ROUNDS = 260, 5, 0.02, 5
 Vectors = NDArray[np.float32]
@@ -114,4 +115,4 @@ def main(index: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

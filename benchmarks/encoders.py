@@ -18,6 +18,7 @@ from tqdm import tqdm
 from benchmarks.published import publish
 from benchmarks.study import as_served, named_folders, public_mean, validation_studies
 from qta.encoder import WEIGHTS
+from qta.refusals import run_command
 from qta.training.frozen import RememberingEncoder
 
 Figures = Mapping[str, Mapping[str, float]]
@@ -56,4 +57,4 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -33,6 +33,7 @@ from qta.encoder import WEIGHTS, Encoder
 from qta.examples import Examples
 from qta.hybrid import SERVED, HybridRetriever
 from qta.ranking import RANKING_FUNCTIONS
+from qta.refusals import run_command
 from qta.rewriting.manifest import RewriterManifest
 from qta.steps import STEPS, TRUSTED
 
@@ -213,4 +214,4 @@ def main(rewriters: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

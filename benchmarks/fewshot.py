@@ -27,6 +27,7 @@ from qta.encoder import Encoder
 from qta.examples import PRIOR_WEIGHTS, Examples, leave_one_out
 from qta.lesson import UNTAUGHT, Lesson
 from qta.recipe import Recipe, choose_recipe
+from qta.refusals import run_command
 from qta.taught import served
 from qta.training.frozen import RememberingEncoder
 from qta.workbench import Workbench
@@ -147,4 +148,4 @@ def main(count: int, examples: int, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -31,6 +31,7 @@ from benchmarks.load import generate, post
 from benchmarks.processes import free_port, started
 from benchmarks.published import describe_machine, publish
 from mtrb.benchmarks import load
+from qta.refusals import run_command
 
 LOADS = (0.1, 1.0, 2.0, 5.0)
 ROUNDS = 5
@@ -177,4 +178,4 @@ def main(out: Path, queue: int | None, rounds: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -41,6 +41,7 @@ from mtrb.benchmarks import load
 from mtrb.formats import read_tools
 from mtrb.types import ScoredTool, Tool
 from qta.encoder import WEIGHTS
+from qta.refusals import run_command
 
 REQUESTS = [line for line in (Path(__file__).parent / "aws_requests.txt").read_text("utf-8").splitlines() if line]
 CALLERS = (1, 4)
@@ -260,4 +261,4 @@ def main(sizes: tuple[int, ...], rounds: int, seconds: float, out: Path) -> None
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -26,6 +26,7 @@ from mtrb.benchmarks import load
 from qta.encoder import Encoder
 from qta.hybrid import HybridRetriever
 from qta.index import build_in_memory
+from qta.refusals import run_command
 from qta.rewriting.local import DEFAULT_BASE, load_model
 from qta.rewriting.prompt import Prompt
 
@@ -205,4 +206,4 @@ def main(out: Path, model: Path | None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -21,6 +21,7 @@ from benchmarks.published import publish
 from benchmarks.rewriters import Job, jobs
 from qta.encoder import Encoder
 from qta.examples import Examples
+from qta.refusals import run_command
 from qta.training.frozen import FrozenMiniLM
 from qta.training.gate import cross_fit, judge
 from qta.workbench import Workbench
@@ -83,4 +84,4 @@ def main(work: Path, out: Path, seeds: int, base: str | None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

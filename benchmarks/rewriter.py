@@ -17,6 +17,7 @@ from tqdm import tqdm
 from benchmarks.published import describe_machine, publish
 from mtrb.benchmarks import load
 from qta.encoder import WEIGHTS
+from qta.refusals import run_command
 from qta.rewriting.generator import Decoding
 from qta.rewriting.local import DEFAULT_BASE, CausalGenerator, load_model
 from qta.rewriting.prompt import Prompt
@@ -105,4 +106,4 @@ def main(out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -28,6 +28,7 @@ from mtrb.benchmarks import load, load_examples
 from mtrb.types import Benchmark
 from qta.encoder import Encoder
 from qta.ranking import RANKING_FUNCTIONS
+from qta.refusals import run_command
 from qta.taught import NOTHING_TO_LEARN
 from qta.training.config import AlignSettings, load_settings
 from qta.training.preferences import NoPairsError
@@ -180,4 +181,4 @@ def main(out: Path, seeds: int, kinds: tuple[str, ...], at_once: int, base: str 
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

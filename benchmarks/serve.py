@@ -28,6 +28,7 @@ from mtrb.types import Query, Toolset
 from qta.baselines import FloatDenseRetriever
 from qta.hybrid import LEXICAL_WEIGHT
 from qta.lexical import lexical_text
+from qta.refusals import run_command
 from qta.retrievers import best
 from qta.tokens import tokenize
 
@@ -164,4 +165,4 @@ def table(figures: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -26,6 +26,7 @@ from benchmarks.load import Load, generate, post
 from benchmarks.processes import free_port, resident_mb, started
 from benchmarks.published import describe_machine, publish
 from mtrb.benchmarks import load
+from qta.refusals import run_command
 
 ROUNDS = 7
 _REQUESTS_A_ROUND = 600
@@ -158,4 +159,4 @@ def main(out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -16,6 +16,7 @@ import click
 import torch
 
 from benchmarks.published import publish
+from qta.refusals import run_command
 from qta.rewriting.local import DEFAULT_BASE
 from qta.training.config import DPOSettings, LoraSettings
 from qta.training.policy import Policy
@@ -86,4 +87,4 @@ def main(pairs: Path, base: str, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -12,6 +12,9 @@ from eval.measures import Measure, Sufficiency
 from eval.paper import paper_figures
 from mtrb.types import Benchmark
 
+_UNDATED = {".png": {"Software": None}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
+"""What a plot's file does not say of how it was made, so that equal plots are equal files."""
+
 _PLOTTED = 20
 """The plot shows Sufficiency at 1 to 20."""
 
@@ -200,7 +203,7 @@ class Report:
         drawn = {line.get_label(): line for axis in figure.axes for line in axis.get_lines()}
         figure.legend(drawn.values(), drawn.keys(), loc="outside lower center", ncols=4, fontsize="small")
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=130, metadata={"Software": None})
+        figure.savefig(path, dpi=130, metadata=_UNDATED.get(path.suffix, {}))
         plt.close(figure)
 
     def _by_dataset(self) -> dict[tuple[str, str], list[Row]]:

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from mtrb.errors import InputError
 from mtrb.formats.render import Detail, OutputFormat, renamed_parameters, render, search_output
+from mtrb.identifiers import is_unicode
 from mtrb.types import ScoredTool, Tool
 from qta.budget import Budget
 from qta.selection import ALL, Filter
@@ -62,6 +64,20 @@ class Request:
     form: Form = NATIVE
     budget: Budget | None = None
     keep: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be answered.
+
+        Raises:
+            InputError: the request is empty or no text, or `k` is no number of tools.
+        """
+        if not isinstance(self.query, str) or not is_unicode(self.query):
+            raise InputError(f"the request is {self.query!r}; expected a text")
+        if not self.query.strip():
+            raise InputError("the request is empty; say what is to be done")
+        counted = isinstance(self.k, int) and not isinstance(self.k, bool) and self.k > 0
+        if not (counted or self.k == "auto" or (self.k is None and self.budget)):
+            raise InputError(f"k is {self.k!r}; expected how many tools, 1 or more, or 'auto'")
 
 
 @dataclass(frozen=True)

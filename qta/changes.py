@@ -35,6 +35,7 @@ _KINDS = {
     sqlite3.SQLITE_READONLY: StorageError,
     sqlite3.SQLITE_CANTOPEN: StorageError,
 }
+_LOST = "; restore the file, or move it away: what it held is lost by that, changes since the index was built"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS changes (
     tool_id TEXT PRIMARY KEY, revision INTEGER NOT NULL, record BLOB, vector BLOB) WITHOUT ROWID;
@@ -69,24 +70,42 @@ class Change:
 
 
 class ChangeLog:
-    """Append changes and read them back; safe to share between threads, and between processes by the file."""
+    """Append changes and read them back; safe to share between threads, and between processes by the file.
 
-    def __init__(self, folder: Path) -> None:
-        """Open the log in an index folder, or begin one.
+    Attributes:
+        file: tells which file it is, since another may be put in its place.
+    """
+
+    file: int | None
+
+    def __init__(self, folder: Path, revision: int = 0) -> None:
+        """Open the log in an index folder, or begin one whose changes come after a revision.
 
         Raises:
             ArtefactError: the file is damaged.
             StorageError: it cannot be written.
         """
         self._path = folder / FILE
+        self._after = revision
         self._local = threading.local()
-        with self._connection() as connection:
-            connection.executescript(_SCHEMA)
-        self._inode = self._found()
-        # The number that SQLite gives goes by connection, and does not count what that connection writes itself.
-        self._watch_lock = threading.Lock()
+        self._lock = threading.Lock()
+        self._open()
+
+    def _open(self) -> None:
         with _said(self._path):
+            connection = connect(self._path, _WAIT, durable=True)
+            connection.executescript(_SCHEMA)
+            connection.execute("UPDATE state SET value = max(value, ?) WHERE name = 'revision'", (self._after,))
+            connection.close()
+            # The number that SQLite gives goes by connection, and does not count what that connection writes itself.
             self._watch = sqlite3.connect(self._path, _WAIT, isolation_level=None, check_same_thread=False)
+        self.file = self._found()
+
+    def _notice(self) -> None:
+        """Open the file that is there now where it is another one: an index folder may be deleted and put back."""
+        with self._lock:
+            if self._found() not in (None, self.file):
+                self._open()
 
     def put(self, tools: Sequence[Tool], vectors: NDArray[np.float32]) -> int:
         """Add or replace tools; return the revision, once it is on disk."""
@@ -109,9 +128,9 @@ class ChangeLog:
                 "INSERT OR REPLACE INTO changes VALUES (?, ?, ?, ?)",
                 [(tool_id, revision, record, vector) for tool_id, record, vector in rows],
             )
+            if self._found() != self.file:  # SQLite writes on to a file that was deleted; nobody would find it again
+                raise StorageError(f"{self._path}: was deleted while it was in use; nothing was changed, restore it")
             connection.execute("COMMIT")
-        if self._found() != self._inode:  # SQLite writes on to a file that was deleted, and nobody would find it again
-            raise StorageError(f"{self._path}: was deleted while it was in use; the change is lost, restore the folder")
         return revision
 
     def _found(self) -> int | None:
@@ -144,7 +163,8 @@ class ChangeLog:
 
     def stamp(self) -> int:
         """Return a number that changes whenever something was written, by whomever: cheap to ask for."""
-        with self._watch_lock, _said(self._path):
+        self._notice()
+        with self._lock, _said(self._path):
             (stamp,) = self._watch.execute("PRAGMA data_version").fetchone()
             return int(stamp)
 
@@ -164,10 +184,12 @@ class ChangeLog:
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
         """Lend the calling thread's connection, nothing of an unfinished transaction left behind."""
+        self._notice()
         with _said(self._path):
-            connection = getattr(self._local, "connection", None)
-            if connection is None:
-                connection = self._local.connection = connect(self._path, _WAIT, durable=True)
+            file, connection = getattr(self._local, "opened", (None, None))
+            if connection is None or file != self.file:
+                connection = connect(self._path, _WAIT, durable=True)
+                self._local.opened = self.file, connection
             try:
                 yield connection
             finally:
@@ -182,7 +204,8 @@ def _said(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         kind = _KINDS.get(error_code(error), ArtefactError)
-        raise kind(f"{path}: {error}; nothing was changed") from None
+        hint = _LOST if kind is ArtefactError else ""
+        raise kind(f"{path}: {error}; nothing was changed{hint}") from None
 
 
 def last_revision(folder: Path) -> int:

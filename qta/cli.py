@@ -6,7 +6,6 @@ from typing import NoReturn
 
 import click
 
-from mtrb.errors import QTAError
 from qta import __version__
 from qta.commands.calibrate import calibrate
 from qta.commands.evaluate import evaluate
@@ -16,6 +15,7 @@ from qta.commands.rewrite import rewrite
 from qta.commands.sync import sync
 from qta.commands.tools import tools
 from qta.commands.train import train
+from qta.refusals import run_command
 
 _FORMATS = ("native", "openai", "anthropic", "mcp", "openapi")
 _folder = click.Path(file_okay=False, path_type=Path)
@@ -54,6 +54,7 @@ def index(
     from mtrb.formats import Skipped, read_tools, spec_path
     from mtrb.twins import find_twins
     from mtrb.types import Toolset
+    from qta.changes import last_revision
     from qta.encoder import Encoder
     from qta.index import build_index
     from qta.location import Location
@@ -65,6 +66,7 @@ def index(
         raise click.UsageError(f"--report {report} is in the folder of the index; name a file outside")
     if report:
         report.parent.mkdir(parents=True, exist_ok=True)  # before the work rather than after it
+    up_to = last_revision(out)  # what a service that is running takes from now on comes on top
     skipped: list[Skipped] = []
     found = read_tools(tools, format_, skipped if skip_invalid else None)
     toolset = Toolset(tqdm(found, desc="read", unit=" tools", delay=2, leave=False))
@@ -76,7 +78,7 @@ def index(
 
             index_in_milvus(toolset, location, out, Encoder(), bar.update)
         else:
-            build_index(toolset, out, Encoder(), bar.update)
+            build_index(toolset, out, Encoder(), bar.update, up_to)
     if report:
         twins = find_twins(toolset)
         left_out = [vars(entry) for entry in skipped]
@@ -117,21 +119,4 @@ for command in (retrieve, calibrate, evaluate, keys, rewrite, sync, tools, train
 
 def main() -> NoReturn:
     """Run a command; every refusal is one or two lines on stderr and exit status 2."""
-    try:
-        sys.exit(cli.main(prog_name="qta", standalone_mode=False) or 0)
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message())
-        sys.exit(0)
-    except click.ClickException as error:
-        hint = f"\ntry: {error.ctx.command_path} --help" if isinstance(error, click.UsageError) and error.ctx else ""
-        _refuse(" ".join(error.format_message().split()) + hint)
-    except (QTAError, OSError) as error:
-        _refuse(str(error))
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
-        sys.exit(130)
-
-
-def _refuse(message: str) -> NoReturn:
-    click.echo(f"error: {message}", err=True)
-    sys.exit(2)
+    run_command(cli, "qta")

@@ -33,6 +33,7 @@ from pydantic import BaseModel, ConfigDict
 
 from mtrb.errors import InputError
 from qta.hybrid import without_names
+from qta.refusals import run_command
 
 COVERAGE = 0.9
 LEVEL = 0.05
@@ -186,4 +187,4 @@ def main(out: Path, coverage: float) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

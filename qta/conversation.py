@@ -12,12 +12,19 @@ import regex
 
 _TURNS = 3  # the most that are taken
 _SHORT = 4  # words; a turn of fewer hardly ever says everything
+_LONG = 8  # words; one of more hardly ever leans, whatever it points at
 _LONGEST = 10_000  # characters
 _TEXT_BLOCKS = ("text", "input_text")
-_LEANING = regex.compile(
-    r"\b(?:it|that|this|these|those|them|they|one|ones|again|same|another|instead|too|likewise|as well|above)\b"
-    r"|^(?:and|also|but|or|yes|yeah|ok|okay|sure|please|now|then|actually|what about|how about)\b",
+_TIME = r"\s+(?:week|weekend|month|quarter|year|morning|afternoon|evening|spring|summer|autumn|fall|winter|\w+day)\b"
+_POINTING = regex.compile(
+    rf"\bthis\b(?!{_TIME})"
+    r"|\b(?:it|that|these|those|them|they|one|ones|again|same|another|instead|too|likewise|as well|above)\b"
+    r"|^(?:and|also|but|or|what about|how about)\b",
     regex.IGNORECASE,
+)
+# Chinese and Japanese leave no blanks between words.
+_WORD = regex.compile(
+    r"[\p{Han}\p{Hiragana}]|[\p{Katakana}ー]+|[[\p{L}\p{N}]--[\p{Han}\p{Hiragana}\p{Katakana}ー]]\S*", regex.V1
 )
 
 
@@ -36,7 +43,8 @@ def request_of(messages: Sequence[Mapping[str, Any]]) -> str | None:
 
 def leans(turn: str) -> bool:
     """Tell whether a turn can be understood only with what was said before."""
-    return len(turn.split()) < _SHORT or bool(_LEANING.search(turn))
+    words = len(_WORD.findall(turn))
+    return words < _SHORT or (words <= _LONG and bool(_POINTING.search(turn)))
 
 
 def _user_text(message: Mapping[str, Any]) -> str:

@@ -224,7 +224,8 @@ class Engine:
 
     def _rewrite(self, view: _View, reading: Reading, asked: Request, allowed: Mask | None) -> Rewrite:
         """Return the steps of a request; one that names its tool is left alone unless asked for."""
-        if asked.rewrite == "off" or (asked.rewrite == "auto" and self.rewriter is None):
+        nothing = allowed is not None and not allowed.any()
+        if nothing or asked.rewrite == "off" or (asked.rewrite == "auto" and self.rewriter is None):
             return Rewrite()
         if self.rewriter is None:
             return Rewrite(failure="no_rewriter")

@@ -79,6 +79,7 @@ class FeedbackStore:
         self._path = folder / FILE
         self._lock = threading.Lock()
         self._connections: dict[str, sqlite3.Connection] = {}
+        self._file: int | None = None
         self._recorded = 0
         self._looked = -_LOOK_EVERY
         self._revision = 0
@@ -179,6 +180,8 @@ class FeedbackStore:
         """
         try:
             with self._lock:
+                if self._file != self._found():  # deleted, or put back: what is open is not it
+                    self._connections, self._revision = {}, -1
                 connection = self._connections.get(purpose) or self._connect(purpose)
                 try:
                     yield connection
@@ -194,8 +197,15 @@ class FeedbackStore:
         connection.executescript(_SCHEMA)
         _name_tenants(connection)
         connection.execute(f"PRAGMA busy_timeout = {int(1000 * (_WAIT if durable else _WAIT_BRIEFLY))}")
-        self._connections[purpose] = connection
+        self._connections[purpose], self._file = connection, self._found()
         return connection
+
+    def _found(self) -> int | None:
+        """Return which file is in the store's place, None where there is none."""
+        try:
+            return self._path.stat().st_ino
+        except FileNotFoundError:
+            return None
 
 
 def _name_tenants(connection: sqlite3.Connection) -> None:

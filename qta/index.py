@@ -54,8 +54,8 @@ _FILES = (
     "vectors.npy",
 )  # and codes.faiss, for a large catalogue
 _BUILD = r"[0-9a-f]{12}-[0-9a-f]{6}"
-_KEPT = r"(calibration|keys)\.json(\.part)?|(changes|feedback)\.db(-wal|-shm|-journal)?"
-_OURS = rf"manifest\.json(\.part)?|\.((merge|keys)\.)?lock|building|{_BUILD}|{_KEPT}"
+_KEPT = r"(calibration|keys|sources)\.json(\.part)?|(changes|feedback)\.db(-wal|-shm|-journal)?"
+_OURS = rf"manifest\.json(\.part)?|\.((merge|keys|sync)\.)?lock|building|{_BUILD}|{_KEPT}"
 _LIBRARIES = ("numpy", "faiss-cpu", "bm25s", "onnxruntime", "tokenizers")
 
 Advance = Callable[[int], object]
@@ -162,10 +162,11 @@ def build_index(
         with FileLock(folder / ".lock", timeout=0):
             if replaces is not None and read_manifest(folder) != replaces:
                 raise ArtefactError(f"{folder}: another index was built there meanwhile, and stays")
+            # Looked up first: what is written while tools are embedded comes on top.
+            up_to = last_revision(folder) if revision is None else revision
             texts = [embedded_text(tool) for tool in toolset]
             checkpoint = Checkpoint(checkpoint_folder, encoder)
             vectors = embed(texts, encoder, {**_known_vectors(folder, encoder), **known}, checkpoint, advance)
-            up_to = last_revision(folder) if revision is None else revision
             manifest = _write_build(toolset, texts, vectors, folder, encoder, up_to)
             replace_text(folder / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
             for path in folder.iterdir():

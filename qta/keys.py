@@ -29,7 +29,8 @@ SCOPES: tuple[Scope, ...] = get_args(Scope)
 """What a key may do; each may also do what stands before it."""
 
 _PREFIX = "qta_"  # by which scanners for leaked secrets know a key
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+"""What keys and namespaces may be called."""
 
 
 class Key(BaseModel):
@@ -109,7 +110,7 @@ class KeyStore:
             InputError: the name or a namespace is not well formed, or a valid key has that name.
         """
         for what, text in (("the name", name), *(("the namespace", one) for one in namespaces or ())):
-            if not _NAME.fullmatch(text):
+            if not re.fullmatch(NAME, text):
                 raise InputError(f"{what} {text!r} is not up to 64 letters, digits and . _ -")
         token = _PREFIX + secrets.token_urlsafe(32)
         key = Key(

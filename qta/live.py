@@ -52,13 +52,14 @@ class LiveCatalogue:
         Raises:
             ArtefactError: there is none, it is damaged or does not fit, or its log cannot be opened.
         """
-        read_manifest(folder)  # before a log is begun in a folder that holds something else
+        manifest = read_manifest(folder)  # before a log is begun in a folder that holds something else
         self.folder = folder
         self._manifest = folder / MANIFEST
         self._encoder = encoder
         self._merge_at = merge_at
         self._lock = threading.RLock()
-        self._log = ChangeLog(folder)
+        self._log = ChangeLog(folder, manifest.revision)
+        self._read_from = self._log.file
         self._changes: dict[str, Change] = {}
         self._merging: threading.Thread | None = None
         self._loading: threading.Thread | None = None
@@ -146,12 +147,13 @@ class LiveCatalogue:
         if self._is_merge_due():
             self._merge_quietly()
 
-    def _seen(self) -> tuple[int, int]:
+    def _seen(self) -> tuple[int, int | None, int]:
         """Return what changes when the log or the index does."""
+        stamp, file = self._log.stamp(), self._log.file
         try:
-            return self._log.stamp(), self._manifest.stat().st_mtime_ns
+            return stamp, file, self._manifest.stat().st_mtime_ns
         except FileNotFoundError:
-            return self._log.stamp(), 0
+            return stamp, file, 0
 
     def _latest(self) -> Overlay:
         """Return the tools as they are, for a write: what others changed a moment ago must not pass for unchanged."""
@@ -200,6 +202,8 @@ class LiveCatalogue:
             self._put_changes()
 
     def _put_changes(self) -> None:
+        if self._read_from != self._log.file:  # another log: what only the one before held is no more
+            self._read_from, self._changes = self._log.file, {}
         known = max((change.revision for change in self._changes.values()), default=self._base.revision)
         for change in self._log.since(known):
             self._changes[change.tool_id] = change

@@ -17,7 +17,8 @@ _WORD = regex.compile(
     regex.V1,
 )
 _LONGEST = 64  # words and signs in a name; longer ones are not looked for
-_IDENTIFIER = regex.compile(r"\w[_.:#-]+\w|[/{}]")
+# One hyphen alone is in ordinary words too: e-mail, follow-up.
+_IDENTIFIER = regex.compile(r"\w[_.:#-]*[_.:#][_.:#-]*\w|\w-+\w.*\w-+\w|\w--+\w|[/{}]")
 _QUOTES = frozenset("\"'`“”‘’«»「」『』")  # noqa: RUF001
 _CALLED = frozenset(("tool", "function", "plugin", "ツール", "工具"))
 
@@ -82,7 +83,7 @@ class NameIndex:
                 or (
                     len(split_identifier(entry.spelling)) > 1
                     and entry.spelling == mention.text
-                    and " " not in mention.text
+                    and not {" ", "-"}.intersection(mention.text)
                 )
             ):
                 yield entry.position

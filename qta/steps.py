@@ -9,6 +9,7 @@ _MOST = 8
 _FEWEST_WORDS = 3
 _SEPARATOR = regex.compile(r"[;\n；]")  # noqa: RUF001
 _NUMBERING = regex.compile(r"^\s*(?:[-*•]|\(?\d{1,2}[.):]|step\s+\d+:)\s*", regex.IGNORECASE)
+_NUMBERED = regex.compile(r"(?:^|\s)\(?\d{1,2}[.)]\s+")
 _THINKING = regex.compile(r"<think>.*?(?:</think>|\Z)", regex.DOTALL)
 _CLAUSE = regex.compile(
     r"(?<=[.!?;])\s+|(?<=[。！？；])|; |, and "  # noqa: RUF001
@@ -48,9 +49,17 @@ the gate, which judges by it, has let in."""
 
 def split_clauses(request: str) -> list[str]:
     """Return the clauses of a request that asks for several things, else nothing."""
-    parts = [part.strip() for part in _CLAUSE.split(request)]
+    parts = [part.strip() for item in _items(request) for part in _CLAUSE.split(item)]
     clauses = _distinct(part for part in parts if len(part.split()) >= _FEWEST_WORDS or not part.isascii())
     return clauses if len(clauses) > 1 else []
+
+
+def _items(request: str) -> list[str]:
+    """Return the items of a request that is a list, bulleted or numbered, a line each or in a row; else the request."""
+    lines = request.splitlines()
+    if sum(bool(_NUMBERING.match(line)) for line in lines) > 1:
+        return [_NUMBERING.sub("", line) for line in lines]
+    return _NUMBERED.split(request) if regex.match(r"\s*\(?1[.)]\s", request) else [request]
 
 
 def split_steps(rewrite: str) -> list[str]:

@@ -142,8 +142,23 @@ def _check(
             f"{listing.source} lists no tools; the {len(difference.removed):,} that are here would be removed\n"
             "nothing was changed; give --allow-empty if that is meant"
         )
+    if moved:
+        return
+    others = [old for old, _ in difference.changed if old.source != listing.source]
+    if others:
+        raise InputError(
+            f"{others[0].tool_id} came from {others[0].source!r} and not from {listing.source!r}; it and "
+            f"{len(others) - 1:,} others would be replaced\n"
+            "nothing was changed; give --name if this is another source, --moved if it is the same"
+        )
+    if listing.source not in origins and difference.removed and not difference.unchanged:
+        raise InputError(
+            f"none of the tools of {listing.source!r} is in {listing.origin}, and from where they came is not known; "
+            f"{len(difference.removed):,} would be removed\n"
+            "nothing was changed; give --name if this is another source, --moved if it is the same"
+        )
     before = origins.get(listing.source, listing.origin)
-    if (difference.removed or difference.changed) and before != listing.origin and not moved:
+    if (difference.removed or difference.changed) and before != listing.origin:
         raise InputError(
             f"the tools of {listing.source!r} came from {before}; {len(difference.removed):,} of them are not in "
             f"{listing.origin}, and {len(difference.changed):,} are otherwise there\n"
@@ -194,13 +209,17 @@ def fetch_openapi(
     content = _fetch(url, headers, timeout)
     if content is None:
         return None
+    beginning = content.lstrip()[:200].lower()
+    meant = beginning.startswith(b"openapi:") or b'"openapi"' in beginning or b"swagger" in beginning
     with TemporaryDirectory() as folder:
         path = Path(folder) / (Path(urlsplit(url).path).name or "openapi")
         path.write_bytes(content)
         try:
             if not is_openapi(read_document(path)):
                 return None
-        except InputError:
+        except InputError as error:
+            if meant:
+                raise InputError(str(error).replace(str(path), url)) from None
             return None
         try:
             return replace(read_openapi(path, name, skip_invalid), origin=without_secrets(url))

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from mtrb.errors import QTAError
+from qta.commands.numbers import FiniteRange
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -16,9 +17,9 @@ from mtrb.errors import QTAError
 @click.option("--workers", type=click.IntRange(1), help="Worker processes.  [default: one a core]")
 @click.option("--rewriter", help="off, default, a folder of `qta train`, or an endpoint's URL.  [default: off]")
 @click.option("--rewriter-model", help="The endpoint's model; its key is QTA_REWRITER_KEY.")
-@click.option("--rewrite-timeout", type=click.FloatRange(0, min_open=True), help="Seconds.  [default: 1.0]")
+@click.option("--rewrite-timeout", type=FiniteRange(0, min_open=True), help="Seconds.  [default: 1.0]")
 @click.option("--queue", type=click.IntRange(1), help="Requests that may wait in each worker.  [default: 16]")
-@click.option("--deadline", type=click.FloatRange(0, min_open=True), help="Seconds they may wait.  [default: 10]")
+@click.option("--deadline", type=FiniteRange(0, min_open=True), help="Seconds they may wait.  [default: 10]")
 @click.option(
     "--allow-open", is_flag=True, default=None, help="Serve other machines without any key: behind a gateway."
 )

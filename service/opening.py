@@ -5,10 +5,12 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 
 from flask import Flask
 
 from mtrb.errors import InputError, QTAError
+from qta.changes import ChangeLog
 from qta.encoder import Encoder
 from qta.engine import Engine
 from qta.index import load_index
@@ -49,7 +51,11 @@ def count_tools(settings: Settings) -> int:
     """
     location = read_location(settings.index)
     if location is None:
-        return len(load_index(settings.index, Encoder()).ids)
+        count = len(load_index(settings.index, Encoder()).ids)
+        # In a process of its own: workers are forks of this one, and SQLite's connections do not survive a fork.
+        with ProcessPoolExecutor(1, get_context("fork")) as process:
+            process.submit(_open_log, settings.index).result()
+        return count
     if location.is_file and settings.workers > 1:
         raise InputError(
             f"{location} is a file of Milvus Lite, which one process at a time may open, and there are to be "
@@ -74,6 +80,10 @@ def check_rewriter(settings: Settings) -> None:
 
 def _open(choice: RewriterChoice) -> None:
     choice.open()
+
+
+def _open_log(folder: Path) -> None:
+    ChangeLog(folder)
 
 
 def _count_in_milvus(location: Location) -> int:

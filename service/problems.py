@@ -32,7 +32,9 @@ class InsufficientStorage(HTTPException):
     """507: the disk did not take the change."""
 
     code = 507
-    description = "the change could not be written: the disk is full or read-only; nothing was changed"
+    description = (
+        "the change could not be written: the disk is full or read-only, or the folder is gone; nothing was changed"
+    )
 
 
 def register_problems(app: Flask) -> None:

@@ -7,6 +7,7 @@ thread sees it.
 
 import gc
 import logging
+import os
 import socket
 import time
 import uuid
@@ -180,6 +181,8 @@ class WaitressWorker(Worker):
         if now >= self.notify_again:  # it touches a file, and a request takes several turns
             self.notify_again = now + _NOTIFY_SECONDS
             self.notify()
+            if os.getppid() != self.ppid:  # nobody looks after this worker any more, and it keeps the port
+                self.alive = False
         loop(timeout=0.5, map=connections, use_poll=True, count=1)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from qta.commands.numbers import FiniteRange
 from service.__main__ import run
 
 
@@ -12,7 +13,7 @@ from service.__main__ import run
 @click.option("--index", type=click.Path(file_okay=False, path_type=Path), help="Folder that `qta index` made.")
 @click.option("--rewriter", help="off, default, a folder of `qta train`, or an endpoint's URL.  [default: off]")
 @click.option("--rewriter-model", help="The endpoint's model; its key is QTA_REWRITER_KEY.")
-@click.option("--rewrite-timeout", type=click.FloatRange(0, min_open=True), help="Seconds.  [default: 1.0]")
+@click.option("--rewrite-timeout", type=FiniteRange(0, min_open=True), help="Seconds.  [default: 1.0]")
 def main(**options: Any) -> None:
     """Let an MCP client that starts this command search an index; it speaks MCP on stdin and stdout.
 

@@ -37,7 +37,7 @@ def read_lines(path: Path) -> Iterator[tuple[str, Any]]:
     A value that is an exception stands for a line that cannot be parsed.
 
     Raises:
-        InputError: the file cannot be opened, is truncated or is not text.
+        InputError: the file cannot be opened or is truncated.
     """
     with _open(path) as file:
         number = 0
@@ -45,12 +45,14 @@ def read_lines(path: Path) -> Iterator[tuple[str, Any]]:
             number += 1
             location = f"{path}, line {number}"
             if len(line) > MAX_LINE_BYTES:
-                raise InputError(
-                    f"{location}: longer than {MAX_LINE_BYTES:,} bytes; is this JSON Lines, one tool a line?"
-                )
-            text = _decode(path, line, f", line {number}").strip()
-            if text:
-                yield location, _parse_json(text)
+                too_long = f"longer than {MAX_LINE_BYTES:,} bytes; is this JSON Lines, one tool a line?"
+                yield location, ValueError(too_long)
+                while line and not line.endswith(b"\n"):  # the rest of it, for those who leave it out
+                    line = _checked(path, lambda: file.readline(MAX_LINE_BYTES))
+            elif isinstance(text := _decoded(line), Exception):
+                yield location, text
+            elif text.strip():
+                yield location, _parse_json(text.strip())
 
 
 def read_document(path: Path) -> Any:
@@ -66,7 +68,9 @@ def read_document(path: Path) -> Any:
             f"{path}: larger than {MAX_DOCUMENT_BYTES // 1_000_000} MB, too large for one document; "
             "convert it to JSON Lines (one tool a line), which is streamed"
         )
-    text = _decode(path, data)
+    text = _decoded(data)
+    if isinstance(text, Exception):
+        raise InputError(f"{path}: {text}")
     if not text.strip():
         raise InputError(f"{path}: the file is empty; expected tools in one of the formats of `qta index --help`")
     yaml_likely = _suffix(path) in _YAML_SUFFIXES or text.lstrip()[0] not in "[{"
@@ -103,13 +107,12 @@ def _checked(path: Path, read: Any) -> bytes:
         raise InputError(f"{path}: truncated or damaged: {error}") from None
 
 
-def _decode(path: Path, data: bytes, where: str = "") -> str:
+def _decoded(data: bytes) -> str | ValueError:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path}{where}: not UTF-8 (byte {error.start} is 0x{data[error.start]:02x}); convert it, e.g. with iconv"
-        ) from None
+        found = f"byte {error.start} is 0x{data[error.start]:02x}"
+        return ValueError(f"not UTF-8 ({found}); convert it, e.g. with iconv")
 
 
 def _parse_json(text: str) -> Any:

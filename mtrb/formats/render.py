@@ -19,6 +19,7 @@ OutputFormat = Literal[
 Detail = Literal["name", "description", "full"]
 
 _HASH = 8
+_DESCRIBED = 1024  # characters; a longer description fails the whole request
 _PARAMETER = re.compile(r"[a-zA-Z0-9_.-]{1,64}")  # what Anthropic allows a parameter to be called
 
 
@@ -31,8 +32,17 @@ class _Vendor(NamedTuple):
 
 
 def _chat(name: str, tool: Tool) -> dict[str, Any]:
-    function = {"name": name, "description": tool.description, "parameters": _plain_schema(tool)}
+    function = {"name": name, "description": _shortened(tool.description), "parameters": _plain_schema(tool)}
     return {"type": "function", "function": function}
+
+
+def _shortened(text: str) -> str:
+    """Return a description as long as OpenAI's Chat API takes it, cut behind a sentence or between words."""
+    if len(text) <= _DESCRIBED:
+        return text
+    kept = text[: _DESCRIBED - 1]
+    sentence, word = (kept.rfind(end) for end in (". ", " "))
+    return kept[: sentence + 1] if sentence > _DESCRIBED // 2 else kept[: word if word > 0 else None] + "…"
 
 
 def _responses(name: str, tool: Tool) -> dict[str, Any]:

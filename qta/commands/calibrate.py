@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from qta.commands import index_option
+from qta.commands.numbers import FiniteRange
 
 
 @click.command()
@@ -12,7 +13,7 @@ from qta.commands import index_option
 @click.option("--queries", required=True, help="Annotated requests: JSON Lines with query and tools.")
 @click.option(
     "--coverage",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=FiniteRange(0, 1, min_open=True, max_open=True),
     default=0.9,
     show_default=True,
     help="The probability with which an answer of `-k auto` is to hold every tool that is needed.",

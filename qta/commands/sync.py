@@ -10,6 +10,7 @@ import click
 
 from mtrb.errors import MissingDependencyError
 from qta.commands import index_option
+from qta.commands.numbers import FiniteRange
 
 if TYPE_CHECKING:
     from qta.mcp_client import McpServer
@@ -28,7 +29,7 @@ _NAME = r"[\w.-]+"
 @click.option("--moved", is_flag=True, help="Let a source take the place of what came from elsewhere by its name.")
 @click.option("--skip-invalid", is_flag=True, help="Leave invalid tools out, and list them.")
 @click.option("--header", "headers", multiple=True, metavar="NAME:VALUE", help="For HTTP; may be given again.")
-@click.option("--timeout", type=click.FloatRange(0, min_open=True), default=60.0, show_default=True, help="Seconds.")
+@click.option("--timeout", type=FiniteRange(0, min_open=True), default=60.0, show_default=True, help="Seconds.")
 @click.option("--json", "as_json", is_flag=True, help="Print what changed as JSON, with --follow a line a time.")
 def sync(
     source: tuple[str, ...],

@@ -68,7 +68,7 @@ def train() -> None:
 @_from_requests
 @click.option("--base", help="A model of the Hugging Face hub, a folder or a GGUF file.  [default: our own small one]")
 @click.option("--config", type=_file, help="Settings in YAML; qta/training/align.yaml lists them all.")
-@click.option("--seed", type=int, help="Of sampling and training.")
+@click.option("--seed", type=click.IntRange(0), help="Of sampling and training.")
 @click.option("--out", type=_folder, required=True, help="Folder of the rewriter, for `qta serve --rewriter`.")
 def dpo(load: "Callable[[], Benchmark]", base: str | None, config: Path | None, seed: int | None, out: Path) -> None:
     """Align a rewriter with DPO on annotated requests of DATASET, of a catalogue of your own, or on feedback.

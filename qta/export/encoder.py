@@ -18,6 +18,7 @@ import numpy as np
 from mtrb.formats import read_tools
 from qta.encoder import WEIGHTS, EncoderManifest
 from qta.export.graph import HEADS, LAYERS, MICROSOFT, Graph, Weights, measure_ranges
+from qta.refusals import run_command
 from qta.training.causal import encoder_folder
 from qta.training.layers import ENCODER, encoder_weights
 
@@ -95,4 +96,4 @@ def main(out: Path, layers: Path | None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

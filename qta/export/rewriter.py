@@ -16,6 +16,7 @@ from mtrb.files import sha256
 from mtrb.formats import read_tools
 from qta.encoder import WEIGHTS
 from qta.export.graph import HEADS, LAYERS, MICROSOFT, Graph, Weights, measure_ranges
+from qta.refusals import run_command
 from qta.rewriting.generator import Decoding
 from qta.rewriting.manifest import RewriterManifest, describe_prompt
 from qta.rewriting.prompt import Prompt
@@ -127,4 +128,4 @@ def main(out: Path, layers: Path | None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

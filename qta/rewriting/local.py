@@ -4,7 +4,7 @@ import hashlib
 import inspect
 import struct
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -176,7 +176,6 @@ def load_model(base: str) -> tuple[Any, Any]:
     """
     try:
         import torch
-        from safetensors import SafetensorError
         from transformers import AutoModelForCausalLM, AutoTokenizer
     except ImportError as error:
         raise MissingDependencyError(f"local models need torch and transformers ({error}); `make install`") from None
@@ -189,13 +188,14 @@ def load_model(base: str) -> tuple[Any, Any]:
         return model.to(device).eval(), tokenizer
     try:
         with quiet():
-            if Path(base).suffix == ".gguf":
+            if Path(base).suffix.lower() == ".gguf" and not Path(base).is_dir():
                 model, tokenizer = _unpacked(Path(base), dtype)
             else:
                 tokenizer = AutoTokenizer.from_pretrained(base)
-                model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype)
+                model, read = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, output_loading_info=True)
+                _check_whole(read)
             model = model.to(device)
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+    except Exception as error:
         reason = str(error).strip().partition("\n")[0]
         raise InputError(
             f"cannot load the base model {base!r}: {reason}; give a folder, a GGUF file or a name on the hub"
@@ -221,14 +221,22 @@ def _unpacked(path: Path, dtype: Any) -> tuple[Any, Any]:
         raise FileNotFoundError("there is no such file")
     of_file = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
     try:
-        read = AutoModelForCausalLM.from_pretrained(**of_file, dtype=dtype)
+        tokenizer = AutoTokenizer.from_pretrained(**of_file)
+        packed, read = AutoModelForCausalLM.from_pretrained(**of_file, dtype=dtype, output_loading_info=True)
     except struct.error:
         raise ValueError("it ends before it should; download it again") from None
-    del read.config.quantization_config
-    model = AutoModelForCausalLM.from_config(read.config, dtype=dtype)
-    model.load_state_dict(read.state_dict())
-    model.generation_config = read.generation_config
-    return model, AutoTokenizer.from_pretrained(**of_file)
+    _check_whole(read)
+    del packed.config.quantization_config
+    model = AutoModelForCausalLM.from_config(packed.config, dtype=dtype)
+    model.load_state_dict(packed.state_dict())
+    model.generation_config = packed.generation_config
+    return model, tokenizer
+
+
+def _check_whole(read: Mapping[str, Any]) -> None:
+    """Refuse a model whose weights are not all there: the rest would be random, another each time."""
+    if lacking := sorted(read["missing_keys"]) or [name for name, *_ in read["mismatched_keys"]]:
+        raise ValueError(f"it lacks {len(lacking)} of its weights, {lacking[0]} for one")
 
 
 def accepted(tokenizer: Any, conversation: Sequence[Message]) -> list[Message]:

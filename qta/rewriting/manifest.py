@@ -7,6 +7,7 @@ The rewriter that comes with the package is such a build by itself.
 """
 
 import platform
+import re
 import shutil
 import uuid
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from mtrb.errors import ArtefactError
+from mtrb.errors import ArtefactError, InputError
 from mtrb.files import replace_text, sha256
 from mtrb.types import Benchmark
 from qta.lesson import Lesson
@@ -28,6 +29,8 @@ from qta.steps import StepRule
 
 FORMAT = 1
 MANIFEST, CURRENT = "rewriter.json", "current.json"
+
+_OURS = r"[0-9a-f]{12}|current\.json(\.part)?|\.training"
 
 _STEPS = TypeAdapter(StepRule)
 
@@ -172,8 +175,21 @@ def last_build(folder: Path) -> Path:
     return builds[-1].parent
 
 
+def check_folder(folder: Path) -> None:
+    """Refuse a folder for rewriters that holds something else, such as an index, which would not be one any more.
+
+    Raises:
+        InputError: it does.
+    """
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    foreign = [name for name in names if not re.fullmatch(_OURS, name)]
+    if foreign:
+        raise InputError(f"{folder} holds something else than rewriters ({foreign[0]}); name another folder")
+
+
 def new_build(folder: Path) -> Path:
     """Return where a build can be written beside the others."""
+    check_folder(folder)
     build = folder / uuid.uuid4().hex[:12]
     build.mkdir(parents=True)
     return build
@@ -218,6 +234,7 @@ def restore(folder: Path) -> Path:
     if pointer.previous is None:
         raise ArtefactError(f"{folder}: there is no rewriter before the current one")
     build = _there(folder, pointer.previous)
+    RewriterManifest.read(build)
     _point(folder, _Pointer(build=pointer.previous, previous=pointer.build))
     return build
 

@@ -10,7 +10,7 @@ from mtrb.errors import InputError
 from qta.rewriting.prompt import Prompt
 
 Positive = Annotated[int, Field(ge=1)]
-Rate = Annotated[float, Field(gt=0)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 DEFAULTS = Path(__file__).parent / "align.yaml"
 

@@ -20,6 +20,7 @@ from mtrb.types import Benchmark, Query, Tool, Toolset
 from qta.encoder import Encoder
 from qta.hybrid import HybridRetriever
 from qta.index import build_in_memory
+from qta.refusals import run_command
 from qta.rewriting.prompt import Message, Prompt
 from qta.steps import join_steps
 
@@ -145,4 +146,4 @@ def main(out: Path, mixtures: int, tools: int, words: int, synthetic: Path | Non
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -23,6 +23,7 @@ from tqdm import tqdm
 from mtrb.types import Benchmark
 from qta.embeddings import embedded_text
 from qta.languages import read_in_english
+from qta.refusals import run_command
 from qta.training.causal import encoder_folder
 
 _NEAREST = 30  # tools that hard negatives are drawn from
@@ -204,4 +205,4 @@ def main(out: Path, epochs: int, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -23,6 +23,7 @@ from mtrb.types import Benchmark, Query, Tool, Toolset
 from qta.examples import Examples
 from qta.hybrid import SERVED, HybridRetriever
 from qta.index import build_in_memory
+from qta.refusals import run_command
 from qta.rewriting.generator import Decoding
 from qta.rewriting.local import DEFAULT_BASE, CausalGenerator, load_model
 from qta.rewriting.prompt import Prompt
@@ -184,4 +185,4 @@ def _targets(dataset: str | None) -> Sequence[Query]:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

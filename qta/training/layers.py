@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from mtrb.errors import ArtefactError
 from qta.encoder import WEIGHTS
+from qta.refusals import run_command
 from qta.training.causal import encoder_folder, tokenizer, untrained_model
 
 ENCODER, REWRITER = "encoder.safetensors", "rewriter.safetensors"
@@ -143,4 +144,4 @@ def main(kind: str, models: tuple[Path, ...], out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

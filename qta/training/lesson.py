@@ -8,7 +8,7 @@ from qta.examples import Examples
 from qta.index import Advance
 from qta.lesson import Lesson
 from qta.recipe import choose_recipe, describe
-from qta.rewriting.manifest import RewriterManifest, building, describe_training
+from qta.rewriting.manifest import RewriterManifest, building, check_folder, describe_training
 from qta.workbench import Workbench
 
 _LIBRARIES = ("numpy", "onnxruntime")  # serving has them, and nothing else is needed here
@@ -30,6 +30,7 @@ def train_examples(
         InputError: there is nothing to learn from.
         ArtefactError: the result cannot be written; what was installed is as it was.
     """
+    check_folder(out)
     examples = Examples.of(annotated, annotated.toolset)
     bench = Workbench(annotated.toolset, encoder, embedded)
     choice = choose_recipe(bench, examples, advance=left_out)

@@ -90,7 +90,7 @@ class Policy:
         """Move the policy towards the chosen rewrites, the policy as it is being the reference; return the log.
 
         Raises:
-            InputError: the trainer left out pairs, because their prompt alone fills the model.
+            InputError: the trainer left out pairs, because their prompt alone fills the model; or training ran away.
         """
         from datasets import Dataset
         from trl import DPOConfig, DPOTrainer
@@ -130,6 +130,11 @@ class Policy:
                     )
                 trainer.train()
         self._detach()
+        if not all(weights.isfinite().all() for weights in self.model.parameters() if weights.requires_grad):
+            raise InputError(
+                f"training has run away at the learning rate {settings.learning_rate:g}: its weights are no numbers "
+                "any more; lower dpo.learning_rate"
+            )
         self._note(trainer.state.log_history, len(pairs) * settings.epochs)
         return [entry for entry in trainer.state.log_history if "loss" in entry]
 

@@ -26,6 +26,7 @@ from qta.completion import Providers
 from qta.encoder import Encoder
 from qta.hybrid import HybridRetriever
 from qta.index import build_in_memory
+from qta.refusals import run_command
 from qta.rewriting.generator import Decoding, Generator
 from qta.rewriting.prompt import Message, Prompt
 from qta.training.demonstrations import Demonstration, training_catalogues
@@ -161,4 +162,4 @@ def keep(written: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

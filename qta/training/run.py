@@ -16,7 +16,7 @@ from qta.hybrid import SERVED, HybridRetriever
 from qta.lesson import Lesson
 from qta.recipe import choose_recipe, describe
 from qta.rewriting.local import DEFAULT_BASE, CausalGenerator, fingerprint, load_model
-from qta.rewriting.manifest import RewriterManifest, building, describe_prompt, describe_training
+from qta.rewriting.manifest import RewriterManifest, building, check_folder, describe_prompt, describe_training
 from qta.steps import TRUSTED
 from qta.training.align import Report, align, read_rounds, rewrite, write_summary
 from qta.training.config import AlignSettings
@@ -80,6 +80,7 @@ def _train(
 ) -> Outcome:
     """Train; only for what is to be `served` is there a gate and a lesson."""
     start = time.perf_counter()
+    check_folder(out)
     examples = Examples.of(annotated, annotated.toolset)
     # What was done with other tools, or another retriever, is nothing to go on from.
     work = out / _WORK / f"{frozen.identity}-{annotated.toolset.fingerprint()[:16]}"

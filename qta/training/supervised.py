@@ -12,8 +12,10 @@ is a base for `qta train dpo --base DIR` then.
 """
 
 import csv
+import math
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,8 @@ from typing import Any
 import click
 
 from mtrb.errors import InputError
+from mtrb.formats.records import read_lines
+from qta.refusals import run_command
 
 _LONGEST = 768  # tokens of a demonstration; our own base reads 512
 _RANK = 32  # of the adapter that another base gets
@@ -43,7 +47,7 @@ def train(
     """Train a model on demonstrations, save it and its log into a folder; an interrupted run goes on from there.
 
     Raises:
-        InputError: the trainer left out demonstrations.
+        InputError: there is no demonstration, a line is none, or the trainer left some out.
     """
     from datasets import Dataset
     from transformers.trainer_utils import get_last_checkpoint
@@ -53,7 +57,7 @@ def train(
     from qta.training.policy import compact_output_layer
 
     longest = min(CausalGenerator(model, tokenizer).positions, _LONGEST)
-    rows = Dataset.from_json(str(demonstrations))
+    rows = Dataset.from_list([*_read(demonstrations)])
     fitting = rows.filter(_fits, fn_kwargs={"tokenizer": tokenizer, "longest": longest}, num_proc=os.cpu_count())
     print(f"{len(fitting)} of {len(rows)} demonstrations fit the model")  # noqa: T201
     on_gpu = model.device.type == "cuda"
@@ -97,6 +101,23 @@ def train(
     return log
 
 
+def _read(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the demonstrations of a file.
+
+    Raises:
+        InputError: there is none, or a line is none.
+    """
+    empty = True
+    for location, row in read_lines(path):
+        if not isinstance(row, dict) or not all(isinstance(row.get(key), list) for key in ("prompt", "completion")):
+            why = row if isinstance(row, Exception) else "no demonstration; expected 'prompt' and 'completion'"
+            raise InputError(f"{location}: {why}")
+        empty = False
+        yield {key: row[key] for key in ("prompt", "completion")}
+    if empty:
+        raise InputError(f"{path}: holds no demonstration; `python -m qta.training.demonstrations` writes them")
+
+
 def _fits(row: Any, tokenizer: Any, longest: int) -> bool:
     ids = tokenizer.apply_chat_template(row["prompt"] + row["completion"], return_dict=True)["input_ids"]
     return len(ids) <= longest
@@ -109,7 +130,13 @@ def _fits(row: Any, tokenizer: Any, longest: int) -> bool:
 @click.option("--rate", type=float, help="Learning rate.  [default: 6e-4]")
 @click.option("--epochs", default=4.0, show_default=True)
 @click.option("--dropout", default=0.0, show_default=True, help="Of our own small base.")
-@click.option("--batch", default=128, show_default=True, help="Demonstrations in a step, 32 at a time on a CPU.")
+@click.option(
+    "--batch",
+    type=click.IntRange(1),
+    default=128,
+    show_default=True,
+    help="Demonstrations in a step.",
+)
 def main(
     demonstrations: Path,
     out: Path,
@@ -127,7 +154,7 @@ def main(
     from qta.training.policy import Policy
 
     on_gpu = torch.cuda.is_available()
-    at_once = batch if on_gpu else min(batch, 32)
+    at_once = batch if on_gpu else math.gcd(batch, 32)
     settings = SupervisedSettings(batch=at_once, accumulation=batch // at_once, epochs=epochs)
     if rate is not None:
         settings = replace(settings, learning_rate=rate)
@@ -143,4 +170,4 @@ def main(
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -14,6 +14,7 @@ from mtrb.formats import parse_records
 from mtrb.identifiers import clean_tool_id, make_tool_id
 from mtrb.types import Tool
 from qta.catalogue import Catalogue
+from qta.keys import NAME
 from qta.listing import list_tools
 from qta.overlay import Overlay
 from qta.selection import SHARED, namespace_of
@@ -31,7 +32,7 @@ _SHOWN_ERRORS = 20
 
 blueprint = Blueprint("tools", __name__)
 
-Namespace = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]*$", max_length=100)]
+Namespace = Annotated[str, Field(pattern=f"^({NAME})?$")]
 
 
 class PutRequest(Body):

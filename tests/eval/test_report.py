@@ -89,3 +89,6 @@ def test_the_plot_is_a_picture(report: Report, tmp_path: Path) -> None:
     picture = imread(tmp_path / "p.png")
     assert picture.shape[0] > 300
     assert picture.min() < 0.5 < picture.max()
+    for name, beginning in {"p.svg": b"<?xml", "p.pdf": b"%PDF"}.items():
+        report.plot(tmp_path / name)
+        assert (tmp_path / name).read_bytes().startswith(beginning)

@@ -160,6 +160,22 @@ def test_a_document_over_the_limit_is_refused_and_json_lines_are_not(
     assert cli("index", tmp_path / "t.jsonl", "--out", tmp_path / "index").status == 0
 
 
+def test_lines_that_are_no_text_or_too_long_can_be_left_out(tmp_path: Path, cli: Callable[..., Any]) -> None:
+    long = json.dumps({"name": "x" * 5_000_000}).encode()
+    lines = [
+        json.dumps(GOOD).encode(),
+        '{"name": "caf\xe9"}'.encode("latin-1"),
+        long,
+        json.dumps({"name": "last"}).encode(),
+    ]
+    (tmp_path / "t.jsonl").write_bytes(b"\n".join(lines))
+    done = cli("index", tmp_path / "t.jsonl", "--out", tmp_path / "i", "--skip-invalid")
+    assert "line 2: not UTF-8" in done.err
+    assert "line 3: longer than" in done.err
+    assert "indexed 2 tools" in done.out
+    assert "2 records left out" in done.out
+
+
 def test_200_mb_in_one_line_are_refused_without_reading_them_all(tmp_path: Path, cli: Callable[..., Any]) -> None:
     with (tmp_path / "t.jsonl").open("wb") as file:
         file.write(b'{"name": "x", "description": "')

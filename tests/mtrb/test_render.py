@@ -44,6 +44,16 @@ def test_every_tool_has_the_vendors_shape(format: Any) -> None:
     assert list(names.values()) == [tool.tool_id for tool in CATALOGUE]
 
 
+@pytest.mark.parametrize("text", ["Finds it. " * 300, "finds it " * 300, "x" * 3000, "Short."])
+def test_a_description_is_no_longer_than_the_chat_api_takes(text: str) -> None:
+    tool = Tool("x/long", "long", text)
+    [written] = render([tool], "openai")[0]
+    said = written["function"]["description"]
+    assert said == text if len(text) <= 1024 else 900 < len(said) <= 1024
+    assert text.startswith(said.rstrip("…"))
+    assert render([tool], "anthropic")[0][0]["description"] == text
+
+
 def test_a_tool_search_is_answered_as_openai_wants_it() -> None:
     output = search_output(render(CATALOGUE, "tool_search_output")[0], "call_7")
     TypeAdapter(ResponseToolSearchOutputItemParamParam).validate_python(output)

@@ -46,6 +46,13 @@ def test_a_need_is_met_by_the_tool_that_looks_the_thing_up(name: str, parameters
     assert found == {name: [[provider]]}
 
 
+@pytest.mark.parametrize(
+    "parameter", ["page_token", "nextToken", "client_request_token", "idempotency_key", "sort_key"]
+)
+def test_what_nobody_provides_is_no_need(parameter: str) -> None:
+    assert providers(needing("list_topics", parameter), needing("get_access_token"), needing("list_sort_orders")) == {}
+
+
 def test_who_needs_the_id_itself_is_no_provider() -> None:
     assert providers(needing("get_order", "order_id"), needing("list_order_items", "order_id")) == {}
 

@@ -17,6 +17,8 @@ from mtrb.types import Query, Tool, Toolset
 from qta.encoder import Encoder
 from qta.hybrid import HybridRetriever
 from qta.index import build_in_memory, build_index, load_index, read_manifest
+from qta.live import LiveCatalogue
+from qta.sync import Listing, bring_in_step
 
 ROOT = Path(__file__).parents[2]
 REQUESTS = [Query("1", "refund order 8841"), Query("2", "will it rain in Kyoto"), Query("3", "明日の天気")]
@@ -157,6 +159,23 @@ def test_a_folder_called_building_is_not_touched(tmp_path: Path, encoder: Encode
 def test_a_file_that_is_not_of_the_build_changes_nothing(folder: Path, encoder: Encoder) -> None:
     (folder / read_manifest(folder).build / "codes.faiss").write_text("garbage")
     assert load_index(folder, encoder).dense.kind == "flat"
+
+
+def test_what_is_written_while_tools_are_embedded_comes_on_top(folder: Path, encoder: Encoder) -> None:
+    service = LiveCatalogue(folder, encoder)
+    service.put([Tool("x/before", "before", "Was there before.")])
+    meanwhile = Tool("x/meanwhile", "meanwhile", "Was put meanwhile.")
+    build_index(Toolset([Tool("x/new", "new", "A new tool.")]), folder, encoder, lambda _: service.put([meanwhile]))
+    assert LiveCatalogue(folder, encoder).now.living == ["x/meanwhile", "x/new"]
+
+
+def test_an_index_that_was_synced_can_be_merged_and_built_again(folder: Path, encoder: Encoder) -> None:
+    listing = Listing("zoo", "https://zoo.example", [Tool("zoo/feed", "feed", "Feed the tiger.", {}, (), "zoo")])
+    service = LiveCatalogue(folder, encoder)
+    bring_in_step(service, listing)
+    assert service.merge()
+    build_index(Toolset([Tool("x/new", "new", "A new tool.")]), folder, encoder)
+    assert LiveCatalogue(folder, encoder).now.living == ["x/new"]
 
 
 def test_a_damaged_index_can_be_built_again(folder: Path, encoder: Encoder) -> None:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtrb.errors import ArtefactError, InputError, StorageError
+from mtrb.errors import ArtefactError, InputError
 from mtrb.types import Query, Tool, Toolset
 from qta import changes
 from qta.encoder import Encoder
@@ -72,16 +72,6 @@ def test_a_write_goes_by_what_others_wrote_also_while_the_index_cannot_be_read(f
     assert other.put([tool(3)]) == Written(changed=1), "it is not what this one last saw"
     assert one.put([tool(3)]) == Written(unchanged=1)
     assert other.remove([NEW.tool_id]) == Written(removed=1)
-
-
-def test_a_log_that_another_has_taken_the_place_of_takes_no_change(folder: Path, encoder: Encoder) -> None:
-    catalogue = LiveCatalogue(folder, encoder)
-    catalogue.put([NEW])
-    for path in folder.glob("changes.db*"):
-        path.unlink()
-    LiveCatalogue(folder, encoder).put([tool(30)])  # which begins a new one
-    with pytest.raises(StorageError, match="was deleted while it was in use"):
-        catalogue.put([tool(31)])
 
 
 def test_only_changed_texts_are_embedded(folder: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:

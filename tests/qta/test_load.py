@@ -82,3 +82,15 @@ def test_the_import_loads_nothing_that_takes_time() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     loaded = {name.strip(" '[]\n").partition(".")[0] for name in done.stdout.split(",")}
     assert {name for name in loaded if name not in sys.stdlib_module_names} == {"qta"}
+
+
+@pytest.mark.parametrize("k", [0, -1, 2.5, "5", None, True])
+def test_a_number_of_tools_that_is_none_is_refused(k: Any, sample_folder: Path) -> None:
+    with pytest.raises(InputError, match="expected how many tools, 1 or more, or 'auto'"):
+        qta.load(sample_folder).retrieve("refund", k)
+
+
+@pytest.mark.parametrize("query", ["", "  ", None, 7, "a\ud800"])
+def test_a_request_that_is_no_text_is_refused(query: Any, sample_folder: Path) -> None:
+    with pytest.raises(InputError, match="the request is"):
+        qta.load(sample_folder).retrieve(query)

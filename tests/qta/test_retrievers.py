@@ -167,6 +167,8 @@ CLOUD = [
     Tool("p/timeport", "timeport", "Travel through history."),
     Tool("9", "12", "A tool whose name and id are numbers."),
     Tool("n/查天气", "查天气", "Forecast."),
+    Tool("m/e-mail", "e-mail", "Throw a message away."),
+    Tool("m/get-user-id", "get-user-id", "Tell a person's number."),
 ]
 
 
@@ -189,6 +191,8 @@ CLOUD = [
         ("find_people를 써서 버킷", "x/find_people"),
         ("please TagResource my bucket of find people", "s3/TagResource"),
         ("lambda/TagResource on a bucket", "lambda/TagResource"),
+        ("stop with get-user-id", "m/get-user-id"),
+        ("find users with `e-mail`", "m/e-mail"),
     ],
 )
 def test_a_tool_called_by_its_name_comes_first(text: str, first: str, encoder: Encoder) -> None:
@@ -196,14 +200,9 @@ def test_a_tool_called_by_its_name_comes_first(text: str, first: str, encoder: E
 
 
 def test_tools_of_one_name_share_the_top_by_score(encoder: Encoder) -> None:
-    assert ask(CLOUD, "TagResource for my bucket of list users", encoder)[:2] == [
-        "s3/TagResource",
-        "lambda/TagResource",
-    ]
-    assert ask(CLOUD, "TagResource for my function find people", encoder)[:2] == [
-        "lambda/TagResource",
-        "s3/TagResource",
-    ]
+    bucket, function = "s3/TagResource", "lambda/TagResource"
+    assert ask(CLOUD, "TagResource for my bucket of list users", encoder)[:2] == [bucket, function]
+    assert ask(CLOUD, "TagResource for my function find people", encoder)[:2] == [function, bucket]
     assert len(ask(CLOUD, "TagResource", encoder, k=1)) == 1
 
 
@@ -214,6 +213,7 @@ def test_tools_of_one_name_share_the_top_by_score(encoder: Encoder) -> None:
         ("warn me of bad weather", "w/weather"),
         ("please stop the alarm of bad weather", "ec2/Stop"),
         ("I have 12 users", "9"),
+        ("write an e-mail to people of the system", None),
         ("my_list_users_backup of people", None),
     ],
 )

@@ -18,6 +18,11 @@ CLAUSE_CASES = {
     "salt and pepper prices": [],
     "Also refund the order": [],
     "请查找航班。然后预订酒店。": ["请查找航班", "然后预订酒店"],
+    "1. Book a flight to Rome\n2. Reserve a room for two": ["Book a flight to Rome", "Reserve a room for two"],
+    "- Book a flight to Rome\n- Reserve a room for two": ["Book a flight to Rome", "Reserve a room for two"],
+    "1) book a flight to Rome 2) reserve a room for two": ["book a flight to Rome", "reserve a room for two"],
+    "Start it at level 29. Then count the birds.": ["Start it at level 29", "Then count the birds"],
+    "refund order 8841\nand do it again for Bob": [],
     "": [],
 }
 

@@ -6,6 +6,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
+from mtrb.errors import InputError
 from mtrb.types import Tool
 from qta.encoder import Encoder
 from qta.live import LiveCatalogue
@@ -76,3 +79,20 @@ def test_sources_that_come_at_once_are_all_remembered(folder: Path, encoder: Enc
 
 def test_where_tools_came_from_is_kept_without_secrets() -> None:
     assert without_secrets("https://me:word@tools.example/mcp?key=1#x") == "https://tools.example/mcp"
+
+
+def test_a_tool_of_another_source_and_tools_of_unknown_origin_stay(folder: Path, encoder: Encoder) -> None:
+    own = Tool("zoo/feed", "feed", "A tool of my own.", {}, (), "mine")
+    old = Tool("zoo/close", "close", "Close the zoo.", {}, (), "zoo")
+    new = [Tool("zoo/feed", "feed", "Feed the tiger.", {}, (), "zoo")]
+    catalogue = LiveCatalogue(folder, encoder)
+    catalogue.put([own])
+    with pytest.raises(InputError, match="zoo/feed came from 'mine' and not from 'zoo'"):
+        bring_in_step(catalogue, Listing("zoo", "https://zoo.example", new))
+    catalogue.remove(["zoo/feed"])
+    catalogue.put([old])
+    with pytest.raises(InputError, match=r"none of the tools of 'zoo' is in https://zoo\.example"):
+        bring_in_step(catalogue, Listing("zoo", "https://zoo.example", new))
+    assert catalogue.now.tool("zoo/close") == old
+    assert bring_in_step(catalogue, Listing("zoo", "https://zoo.example", new), moved=True).removed == ["zoo/close"]
+    assert bring_in_step(catalogue, Listing("zoo", "https://zoo.example", [old, *new])).added == [old]

@@ -13,6 +13,7 @@ from openai.types.chat import ChatCompletionFunctionToolParam
 from openai.types.responses import FunctionToolParam, ResponseToolSearchOutputItemParamParam
 from pydantic import TypeAdapter
 
+from qta.conversation import leans
 from tests.conftest import Finished, Server
 from tests.service.test_retrieve import problem
 
@@ -97,6 +98,19 @@ def test_a_conversation_is_answered_by_its_last_turn_and_what_that_leans_on(serv
     answer = ask(server, messages=messages, k=3)
     assert answer["query"] == "and in Osaka?\nwhat is the weather in Kyoto tomorrow?"
     assert "weather" in ids(answer)[0]
+
+
+LEANING = ["do it again for Bob", "and in Lyon?", "refund this on Friday", "ok", "send the same one to Ada too please"]
+COMPLETE = [
+    "what's the weather in Oslo this weekend?",
+    "Please schedule a meeting with Bob tomorrow at 10",
+    "奥斯陆明天天气怎么样",
+    "I want that refunded to my old card instead of the new one, which has expired by now",
+]
+
+
+def test_a_turn_that_says_everything_does_not_lean() -> None:
+    assert [turn for turn in [*LEANING, *COMPLETE] if leans(turn)] == LEANING
 
 
 def test_conversations_and_texts_are_answered_in_one_batch(server: Server) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from qta.encoder import Encoder
 from qta.live import LiveCatalogue
@@ -123,6 +124,24 @@ def test_thirty_kills_lose_no_acknowledged_change_and_leave_no_half_one(
     assert upserts >= UPSERTS
     assert interrupted > KILLS / 2, "the kills are to hit requests under way"
     assert len(tools) > 300
+
+
+def test_workers_of_a_killed_service_let_the_port_go(sample_folder: Path) -> None:
+    service = Service(sample_folder)
+    server = Server(service.url, service._process)
+    assert server.ask("/readyz").status == 200
+    service._process.kill()  # the service alone, not its workers
+    service._process.communicate()
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            server.ask("/healthz")
+        except OSError:
+            break
+        time.sleep(0.2)
+    else:
+        service.kill()
+        pytest.fail("a worker goes on without its service")
 
 
 def _stored(folder: Path, encoder: Encoder) -> Tools:

@@ -144,6 +144,21 @@ def test_a_locked_file_degrades_the_answer_and_refuses_the_feedback(folder: Path
     assert client.post("/feedback", json={"request_id": request_id, "used": [RAISED]}).status_code == 200
 
 
+def test_a_file_that_was_deleted_and_one_that_was_put_back_are_noticed(folder: Path, tmp_path: Path) -> None:
+    store = FeedbackStore(folder)
+    assert store.add(store.record("one"), ["a"])
+    shutil.copy(folder / FILE, tmp_path)
+    for path in folder.glob(f"{FILE}*"):
+        path.unlink()
+    assert store.add(store.record("two"), ["b"])
+    assert [one.query for one in FeedbackStore(folder).all()] == ["two"]
+    for path in folder.glob(f"{FILE}*"):
+        path.unlink()
+    shutil.copy(tmp_path / FILE, folder)
+    assert store.add(store.record("three"), ["c"])
+    assert [one.query for one in FeedbackStore(folder).all()][-1] == "three"
+
+
 def test_a_damaged_file_is_refused_at_the_start(folder: Path) -> None:
     (folder / FILE).write_bytes(b"no database" * 1000)
     with pytest.raises(Exception, match=r"feedback\.db: file is not a database"):

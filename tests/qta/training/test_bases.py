@@ -1,10 +1,12 @@
 """The bases that there are on the hub: with and without template, pad or end token, damaged, absent, too short."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from safetensors.torch import load_file, save_file
 
 from mtrb.errors import InputError
 from qta.encoder import Encoder
@@ -12,6 +14,7 @@ from qta.rewriting import open_rewriter
 from qta.rewriting.generator import Decoding
 from qta.rewriting.local import DEFAULT_BASE, CausalGenerator, accepted, fingerprint, load_model
 from qta.rewriting.prompt import Prompt
+from qta.training.supervised import SupervisedSettings, train
 from qta.training.supervised import main as supervised
 from tests.aligning import trained
 from tests.tiny import TEMPLATE, make_gguf, make_llama
@@ -138,3 +141,28 @@ def test_a_base_in_a_gguf_file_is_trained_and_saved_as_a_folder(tmp_path: Path) 
     )
     assert fingerprint(unpacked.model) != fingerprint(packed.model)
     assert unpacked.generate([[SHOWN]], Decoding(max_new_tokens=8)) != [[""]]
+
+
+def test_a_base_that_lacks_weights_is_refused(base: str, tmp_path: Path) -> None:
+    whole = Path(shutil.copytree(base, tmp_path / "m")) / "model.safetensors"
+    weights = load_file(whole)
+    del weights["model.layers.0.mlp.down_proj.weight"]
+    save_file(weights, whole, metadata={"format": "pt"})
+    with pytest.raises(InputError, match=r"lacks 1 of its weights, model\.layers\.0\.mlp\.down_proj\.weight"):
+        load_model(str(tmp_path / "m"))
+
+
+def test_a_training_that_ran_away_installs_nothing(base: str, tmp_path: Path, encoder: Encoder) -> None:
+    with pytest.raises(InputError, match=r"training has run away at the learning rate 1e\+38"):
+        trained(base, tmp_path / "r", encoder, rounds=1, dpo={"learning_rate": 1e38, "batch": 4})
+    assert not (tmp_path / "r" / "current.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [("", "holds no demonstration"), ("{}\n", "line 1: no demonstration"), ("oops\n", "line 1: not valid JSON")],
+)
+def test_what_is_no_demonstration_is_refused(content: str, said: str, base: str, tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text(content)
+    with pytest.raises(InputError, match=said):
+        train(*load_model(base), tmp_path / "rows.jsonl", tmp_path / "out", SupervisedSettings())

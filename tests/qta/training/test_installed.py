@@ -6,14 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from mtrb.errors import ArtefactError
+from mtrb.errors import ArtefactError, InputError
 from qta.encoder import Encoder
 from qta.lesson import UNTAUGHT, Lesson
 from qta.rewriting import RewriterChoice, open_rewriter
 from qta.rewriting.local import CausalGenerator, load_model
-from qta.rewriting.manifest import current_build, install, new_build, restore
+from qta.rewriting.manifest import current_build, install, restore
 from qta.steps import STEPS, TRUSTED
+from qta.training.lesson import train_examples
 from qta.training.run import Outcome
+from tests.aligning import annotated, trained
 
 
 def test_an_adapter_of_another_base_is_refused(outcome: Outcome, tmp_path: Path) -> None:
@@ -63,10 +65,10 @@ def test_where_the_gate_found_the_base_better_that_is_served(outcome: Outcome, b
         open_rewriter(build)
 
 
-def test_the_one_before_can_be_restored(tmp_path: Path) -> None:
+def test_the_one_before_can_be_restored(outcome: Outcome, tmp_path: Path) -> None:
     with pytest.raises(ArtefactError, match="no rewriter"):
         current_build(tmp_path)
-    first, second = new_build(tmp_path), new_build(tmp_path)
+    first, second = (Path(shutil.copytree(outcome.build, tmp_path / name)) for name in ("1" * 12, "2" * 12))
     install(first)
     with pytest.raises(ArtefactError, match="no rewriter before the current one"):
         restore(tmp_path)
@@ -74,13 +76,26 @@ def test_the_one_before_can_be_restored(tmp_path: Path) -> None:
     assert current_build(tmp_path) == second
     assert restore(tmp_path) == first == current_build(tmp_path)
     assert restore(tmp_path) == second == current_build(tmp_path)
-    first.rmdir()
+    (first / "rewriter.json").rename(tmp_path / "kept")
+    with pytest.raises(ArtefactError, match="no rewriter"):
+        restore(tmp_path)
+    shutil.rmtree(first)
     with pytest.raises(ArtefactError, match=f"the rewriter {first.name} is not there any more"):
         restore(tmp_path)
     assert current_build(tmp_path) == second
-    second.rmdir()
+    shutil.rmtree(second)
     with pytest.raises(ArtefactError, match=f"the rewriter {second.name} is not there any more"):
         current_build(tmp_path)
+
+
+@pytest.mark.parametrize("other", ["manifest.json", "thesis.txt"])
+def test_a_folder_with_other_things_is_not_written_to(other: str, tmp_path: Path, encoder: Encoder) -> None:
+    (tmp_path / other).write_text("{}")
+    with pytest.raises(InputError, match=f"holds something else than rewriters \\({other}\\)"):
+        train_examples(annotated(), tmp_path, encoder, print, print)
+    with pytest.raises(InputError, match=f"holds something else than rewriters \\({other}\\)"):
+        trained("default", tmp_path, encoder)
+    assert [path.name for path in tmp_path.iterdir()] == [other]
 
 
 def test_where_the_gate_kept_a_rewriter_out_the_refusal_says_so(outcome: Outcome, tmp_path: Path) -> None:

@@ -203,7 +203,8 @@ class Report:
         drawn = {line.get_label(): line for axis in figure.axes for line in axis.get_lines()}
         figure.legend(drawn.values(), drawn.keys(), loc="outside lower center", ncols=4, fontsize="small")
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=130, metadata=_UNDATED.get(path.suffix, {}))
+        with plt.rc_context({"svg.hashsalt": "qta"}):
+            figure.savefig(path, dpi=130, metadata=_UNDATED.get(path.suffix, {}))
         plt.close(figure)
 
     def _by_dataset(self) -> dict[tuple[str, str], list[Row]]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any, Literal
 
 from mtrb.errors import InputError
@@ -75,7 +76,7 @@ class Request:
             raise InputError(f"the request is {self.query!r}; expected a text")
         if not self.query.strip():
             raise InputError("the request is empty; say what is to be done")
-        counted = isinstance(self.k, int) and not isinstance(self.k, bool) and self.k > 0
+        counted = isinstance(self.k, Integral) and not isinstance(self.k, bool) and self.k > 0
         if not (counted or self.k == "auto" or (self.k is None and self.budget)):
             raise InputError(f"k is {self.k!r}; expected how many tools, 1 or more, or 'auto'")
 

@@ -89,14 +89,18 @@ class ChangeLog:
         self._after = revision
         self._local = threading.local()
         self._lock = threading.Lock()
+        self._watch: sqlite3.Connection | None = None
         self._open()
 
     def _open(self) -> None:
+        """Open the file that is there, or begin one; a lock is held, or no other thread knows of this object."""
         with _said(self._path):
             connection = connect(self._path, _WAIT, durable=True)
             connection.executescript(_SCHEMA)
             connection.execute("UPDATE state SET value = max(value, ?) WHERE name = 'revision'", (self._after,))
             connection.close()
+            if self._watch:
+                self._watch.close()
             # The number that SQLite gives goes by connection, and does not count what that connection writes itself.
             self._watch = sqlite3.connect(self._path, _WAIT, isolation_level=None, check_same_thread=False)
         self.file = self._found()
@@ -106,6 +110,11 @@ class ChangeLog:
         with self._lock:
             if self._found() not in (None, self.file):
                 self._open()
+
+    def come_after(self, revision: int) -> None:
+        """Let a log that takes this one's place begin after a revision, up to which the index holds all changes."""
+        with self._lock:
+            self._after = max(self._after, revision)
 
     def put(self, tools: Sequence[Tool], vectors: NDArray[np.float32]) -> int:
         """Add or replace tools; return the revision, once it is on disk."""
@@ -128,10 +137,15 @@ class ChangeLog:
                 "INSERT OR REPLACE INTO changes VALUES (?, ?, ?, ?)",
                 [(tool_id, revision, record, vector) for tool_id, record, vector in rows],
             )
-            if self._found() != self.file:  # SQLite writes on to a file that was deleted; nobody would find it again
-                raise StorageError(f"{self._path}: was deleted while it was in use; nothing was changed, restore it")
+            self._check_there()
             connection.execute("COMMIT")
+            self._check_there()
         return revision
+
+    def _check_there(self) -> None:
+        """Refuse to go on with a file that was deleted: SQLite writes on to it, and nobody would find that again."""
+        if self._found() != self._local.opened[0]:
+            raise StorageError(f"{self._path}: was deleted while it was in use; the change is lost, restore the file")
 
     def _found(self) -> int | None:
         """Return which file is in the log's place, None where there is none."""
@@ -165,6 +179,7 @@ class ChangeLog:
         """Return a number that changes whenever something was written, by whomever: cheap to ask for."""
         self._notice()
         with self._lock, _said(self._path):
+            assert self._watch is not None
             (stamp,) = self._watch.execute("PRAGMA data_version").fetchone()
             return int(stamp)
 
@@ -188,13 +203,20 @@ class ChangeLog:
         with _said(self._path):
             file, connection = getattr(self._local, "opened", (None, None))
             if connection is None or file != self.file:
-                connection = connect(self._path, _WAIT, durable=True)
-                self._local.opened = self.file, connection
+                file, connection = self._local.opened = self._connect()
             try:
                 yield connection
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
+
+    def _connect(self) -> tuple[int, sqlite3.Connection]:
+        """Return which file is there, and a connection to it; none is begun."""
+        file = self._found()
+        connection = connect(self._path, _WAIT, durable=True) if file is not None else None
+        if file is None or connection is None or self._found() != file:
+            raise StorageError(f"{self._path}: was deleted while it was in use; nothing was changed, restore the file")
+        return file, connection
 
 
 @contextmanager

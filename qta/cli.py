@@ -56,7 +56,7 @@ def index(
     from mtrb.types import Toolset
     from qta.changes import last_revision
     from qta.encoder import Encoder
-    from qta.index import build_index
+    from qta.index import build_index, check_folder
     from qta.location import Location
 
     location = Location.of(milvus) if milvus else None
@@ -66,6 +66,8 @@ def index(
         raise click.UsageError(f"--report {report} is in the folder of the index; name a file outside")
     if report:
         report.parent.mkdir(parents=True, exist_ok=True)  # before the work rather than after it
+    if location is None:
+        check_folder(out)
     up_to = last_revision(out)  # what a service that is running takes from now on comes on top
     skipped: list[Skipped] = []
     found = read_tools(tools, format_, skipped if skip_invalid else None)

@@ -23,9 +23,10 @@ FILE = "completion.json"
 _PLACEHOLDER = re.compile(r"(?:/([^/{}]+))?/\{([^/{}]+)\}")
 _ID_WORDS = frozenset(("id", "key", "uuid", "slug", "token", "handle"))
 # Before such a word: what an answer gives for its own next page, what the caller makes up, and what is a field's name.
-_NOBODYS = frozenset(
-    ("next", "page", "paging", "pagination", "continuation", "sync", "cursor", "client", "request", "idempotency")
-) | frozenset(("sort", "partition"))
+_NOBODYS = {
+    "token": {"next", "page", "paging", "pagination", "continuation", "sync", "cursor", "client", "idempotency"},
+    "key": {"idempotency", "sort", "partition"},
+}
 # What a name says of how well a tool serves to look something up.
 _LOOKUP = {
     **dict.fromkeys(("search", "find", "lookup", "resolve"), 3),
@@ -142,7 +143,9 @@ def _needed_things(tool: Tool, optional: bool = True) -> Iterator[str]:
 
 def _thing(parameter: str, segment: str = "") -> Iterator[str]:
     words = [_singular(word) for word in split_identifier(parameter)]
-    if not words or words[-1] not in _ID_WORDS or (words[-1] in ("key", "token") and _NOBODYS.intersection(words)):
+    if not words or words[-1] not in _ID_WORDS or words[-3:] == ["client", "request", "token"]:
+        return
+    if words[-2:-1] and words[-2] in _NOBODYS.get(words[-1], ()):
         return
     if words[-1] == "token":
         yield "token"

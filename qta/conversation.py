@@ -12,20 +12,20 @@ import regex
 
 _TURNS = 3  # the most that are taken
 _SHORT = 4  # words; a turn of fewer hardly ever says everything
-_LONG = 8  # words; one of more hardly ever leans, whatever it points at
+_LONG = 10  # words; one of more hardly ever leans, whatever it points at
 _LONGEST = 10_000  # characters
 _TEXT_BLOCKS = ("text", "input_text")
 _TIME = r"\s+(?:week|weekend|month|quarter|year|morning|afternoon|evening|spring|summer|autumn|fall|winter|\w+day)\b"
 _POINTING = regex.compile(
     rf"\bthis\b(?!{_TIME})"
     r"|\b(?:it|that|these|those|them|they|one|ones|again|same|another|instead|too|likewise|as well|above)\b"
-    r"|^(?:and|also|but|or|what about|how about)\b",
+    r"|^(?:and|also|but|or|yes|yeah|ok|okay|sure|what about|how about)\b"
+    r"|^[那再也]|它|这个|那个|同样|それ|これ|もう一度|同じ",
     regex.IGNORECASE,
 )
-# Chinese and Japanese leave no blanks between words.
-_WORD = regex.compile(
-    r"[\p{Han}\p{Hiragana}]|[\p{Katakana}ー]+|[[\p{L}\p{N}]--[\p{Han}\p{Hiragana}\p{Katakana}ー]]\S*", regex.V1
-)
+# Chinese and Japanese leave no blanks between words; two of their characters are about one.
+_CHARACTER = regex.compile(r"[\p{Han}\p{Hiragana}]")
+_WORD = regex.compile(r"[\p{Katakana}ー]+|[[\p{L}\p{M}\p{N}'’_-]--[\p{Han}\p{Hiragana}\p{Katakana}ー]]+", regex.V1)  # noqa: RUF001
 
 
 def request_of(messages: Sequence[Mapping[str, Any]]) -> str | None:
@@ -43,7 +43,7 @@ def request_of(messages: Sequence[Mapping[str, Any]]) -> str | None:
 
 def leans(turn: str) -> bool:
     """Tell whether a turn can be understood only with what was said before."""
-    words = len(_WORD.findall(turn))
+    words = len(_WORD.findall(turn)) + len(_CHARACTER.findall(turn)) / 2
     return words < _SHORT or (words <= _LONG and bool(_POINTING.search(turn)))
 
 

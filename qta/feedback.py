@@ -169,6 +169,8 @@ class FeedbackStore:
                     for tenant, tool_id, count in connection.execute(_USES):
                         uses.setdefault(tenant, {})[tool_id] = count
                     self._revision, self._uses = revision, uses
+        else:
+            self._revision, self._uses = 0, {}
         self._looked = time.monotonic()
 
     @contextmanager

@@ -46,13 +46,8 @@ TEXT = "name as words: description, read in English"
 
 MANIFEST = "manifest.json"
 _HASHES = "texts.npy"
-_FILES = (
-    *store.FILES,
-    _HASHES,
-    *lexical.FILES,
-    completion.FILE,
-    "vectors.npy",
-)  # and codes.faiss, for a large catalogue
+# And codes.faiss, for a large catalogue.
+_FILES = (*store.FILES, _HASHES, *lexical.FILES, completion.FILE, "vectors.npy")
 _BUILD = r"[0-9a-f]{12}-[0-9a-f]{6}"
 _KEPT = r"(calibration|keys|sources)\.json(\.part)?|(changes|feedback)\.db(-wal|-shm|-journal)?"
 _OURS = rf"manifest\.json(\.part)?|\.((merge|keys|sync)\.)?lock|building|{_BUILD}|{_KEPT}"
@@ -155,7 +150,7 @@ def build_index(
     """
     if not len(toolset):
         raise InputError("there is no tool to index")
-    _check_ours(folder)
+    check_folder(folder)
     checkpoint_folder = folder / "building"
     try:
         checkpoint_folder.mkdir(parents=True, exist_ok=True)
@@ -183,8 +178,12 @@ def build_index(
     return manifest
 
 
-def _check_ours(folder: Path) -> None:
-    """Refuse a folder with anything in it that no build made, since a build deletes what it replaces."""
+def check_folder(folder: Path) -> None:
+    """Refuse a folder with anything in it that no build made, since a build deletes what it replaces.
+
+    Raises:
+        InputError: it has.
+    """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; name a folder for the index")
     names = [path.name for path in folder.iterdir()] if folder.exists() else []

@@ -199,6 +199,7 @@ class LiveCatalogue:
         with self._lock:
             if base is not None:
                 self._base, self._changes = base, {}
+                self._log.come_after(base.revision)
             self._put_changes()
 
     def _put_changes(self) -> None:

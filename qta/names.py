@@ -17,8 +17,9 @@ _WORD = regex.compile(
     regex.V1,
 )
 _LONGEST = 64  # words and signs in a name; longer ones are not looked for
-# One hyphen alone is in ordinary words too: e-mail, follow-up.
-_IDENTIFIER = regex.compile(r"\w[_.:#-]*[_.:#][_.:#-]*\w|\w-+\w.*\w-+\w|\w--+\w|[/{}]")
+_IDENTIFIER = regex.compile(r"\w[_.:#-]+\w|[/{}]")
+# Ordinary words with a hyphen: e-mail, t-shirt; follow-up, check-in.
+_ORDINARY = regex.compile(r"\w-\w+|\w+-(?:by|down|in|off|on|out|over|through|up)", regex.IGNORECASE)
 _QUOTES = frozenset("\"'`“”‘’«»「」『』")  # noqa: RUF001
 _CALLED = frozenset(("tool", "function", "plugin", "ツール", "工具"))
 
@@ -77,16 +78,16 @@ class NameIndex:
 
     def _named(self, mention: _Mention) -> Iterator[int]:
         for entry in self._entries.get(_normal(mention.text), ()):
-            if (
-                mention.marked
-                or _IDENTIFIER.search(entry.spelling)
-                or (
-                    len(split_identifier(entry.spelling)) > 1
-                    and entry.spelling == mention.text
-                    and not {" ", "-"}.intersection(mention.text)
-                )
-            ):
+            if mention.marked or _is_identifier(entry.spelling, mention.text):
                 yield entry.position
+
+
+def _is_identifier(spelling: str, mentioned: str) -> bool:
+    """Tell whether a name is one wherever it stands: by the signs in it, or by capitals where it is spelled so."""
+    if _ORDINARY.fullmatch(spelling):
+        return False
+    divided = len(split_identifier(spelling)) > 1 and " " not in mentioned
+    return bool(_IDENTIFIER.search(spelling)) or (divided and spelling == mentioned)
 
 
 def _mention(text: str, words: "Sequence[regex.Match[str]]", start: int, length: int) -> _Mention:

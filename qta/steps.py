@@ -9,7 +9,8 @@ _MOST = 8
 _FEWEST_WORDS = 3
 _SEPARATOR = regex.compile(r"[;\n；]")  # noqa: RUF001
 _NUMBERING = regex.compile(r"^\s*(?:[-*•]|\(?\d{1,2}[.):]|step\s+\d+:)\s*", regex.IGNORECASE)
-_NUMBERED = regex.compile(r"(?:^|\s)\(?\d{1,2}[.)]\s+")
+_ITEM = regex.compile(r"^\s*(?:[-*•]|\(?\d{1,2}[.)])\s+")
+_NUMBERED = regex.compile(r"(?:^|\s)\(?(\d{1,2})[.)]\s+")
 _THINKING = regex.compile(r"<think>.*?(?:</think>|\Z)", regex.DOTALL)
 _CLAUSE = regex.compile(
     r"(?<=[.!?;])\s+|(?<=[。！？；])|; |, and "  # noqa: RUF001
@@ -57,9 +58,22 @@ def split_clauses(request: str) -> list[str]:
 def _items(request: str) -> list[str]:
     """Return the items of a request that is a list, bulleted or numbered, a line each or in a row; else the request."""
     lines = request.splitlines()
-    if sum(bool(_NUMBERING.match(line)) for line in lines) > 1:
-        return [_NUMBERING.sub("", line) for line in lines]
-    return _NUMBERED.split(request) if regex.match(r"\s*\(?1[.)]\s", request) else [request]
+    if sum(bool(_ITEM.match(line)) for line in lines) > 1:
+        items: list[str] = []
+        for line in lines:
+            if _ITEM.match(line) or not items:
+                items.append(_ITEM.sub("", line))
+            else:
+                items[-1] += f" {line.strip()}"
+        return items
+    in_row: list[regex.Match[str]] = []
+    for found in _NUMBERED.finditer(request):
+        if int(found[1]) == len(in_row) + 1:
+            in_row.append(found)
+    if len(in_row) < 2 or request[: in_row[0].start()].strip():
+        return [request]
+    ends = [*(found.start() for found in in_row[1:]), len(request)]
+    return [request[found.end() : end] for found, end in zip(in_row, ends, strict=True)]
 
 
 def split_steps(rewrite: str) -> list[str]:

@@ -147,11 +147,12 @@ def _check(
     others = [old for old, _ in difference.changed if old.source != listing.source]
     if others:
         raise InputError(
-            f"{others[0].tool_id} came from {others[0].source!r} and not from {listing.source!r}; it and "
-            f"{len(others) - 1:,} others would be replaced\n"
+            f"{others[0].tool_id} came from {others[0].source!r} and not from {listing.source!r}; "
+            f"{len(others):,} such tools would be replaced\n"
             "nothing was changed; give --name if this is another source, --moved if it is the same"
         )
-    if listing.source not in origins and difference.removed and not difference.unchanged:
+    known = difference.unchanged or difference.changed or listing.source in origins
+    if listing.tools and difference.removed and not known:
         raise InputError(
             f"none of the tools of {listing.source!r} is in {listing.origin}, and from where they came is not known; "
             f"{len(difference.removed):,} would be removed\n"

@@ -41,8 +41,10 @@ def _shortened(text: str) -> str:
     if len(text) <= _DESCRIBED:
         return text
     kept = text[: _DESCRIBED - 1]
-    sentence, word = (kept.rfind(end) for end in (". ", " "))
-    return kept[: sentence + 1] if sentence > _DESCRIBED // 2 else kept[: word if word > 0 else None] + "…"
+    sentence, word = max(kept.rfind(". "), kept.rfind("。")), kept.rfind(" ")
+    if sentence > _DESCRIBED // 2:
+        return kept[: sentence + 1]
+    return kept[: word if word > _DESCRIBED // 2 else None] + "…"
 
 
 def _responses(name: str, tool: Tool) -> dict[str, Any]:

@@ -67,6 +67,8 @@ def retrieve_tools(
     # The model sees name, argument and docstring of these two.
     def retrieve_tools(query: str) -> list[str]:
         """Find tools. Say what is to be done in plain words, one job at a time."""
+        if not query.strip():
+            return []  # models do ask so, and an error would end the agent's run
         ranking = engine.answer(Request(query, k, rewrite, wanted)).ranking
         return [scored.tool_id for scored in ranking]
 

@@ -30,7 +30,7 @@ from qta.steps import StepRule
 FORMAT = 1
 MANIFEST, CURRENT = "rewriter.json", "current.json"
 
-_OURS = r"[0-9a-f]{12}|current\.json(\.part)?|\.training"
+_OURS = r"[0-9a-f]{12}|current\.json(\.part)?"
 
 _STEPS = TypeAdapter(StepRule)
 
@@ -182,14 +182,13 @@ def check_folder(folder: Path) -> None:
         InputError: it does.
     """
     names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-    foreign = [name for name in names if not re.fullmatch(_OURS, name)]
+    foreign = [name for name in names if not name.startswith(".") and not re.fullmatch(_OURS, name)]
     if foreign:
         raise InputError(f"{folder} holds something else than rewriters ({foreign[0]}); name another folder")
 
 
 def new_build(folder: Path) -> Path:
     """Return where a build can be written beside the others."""
-    check_folder(folder)
     build = folder / uuid.uuid4().hex[:12]
     build.mkdir(parents=True)
     return build

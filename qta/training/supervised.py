@@ -24,7 +24,11 @@ import click
 
 from mtrb.errors import InputError
 from mtrb.formats.records import read_lines
+from qta.commands.numbers import FiniteRange
 from qta.refusals import run_command
+from qta.rewriting.local import CausalGenerator, accepted
+from qta.rewriting.prompt import plain_text
+from qta.training.demonstrations import Demonstration
 
 _LONGEST = 768  # tokens of a demonstration; our own base reads 512
 _RANK = 32  # of the adapter that another base gets
@@ -47,17 +51,16 @@ def train(
     """Train a model on demonstrations, save it and its log into a folder; an interrupted run goes on from there.
 
     Raises:
-        InputError: there is no demonstration, a line is none, or the trainer left some out.
+        InputError: there is no demonstration, a line is none, the trainer left some out, or training ran away.
     """
     from datasets import Dataset
     from transformers.trainer_utils import get_last_checkpoint
     from trl import SFTConfig, SFTTrainer
 
-    from qta.rewriting.local import CausalGenerator
     from qta.training.policy import compact_output_layer
 
     longest = min(CausalGenerator(model, tokenizer).positions, _LONGEST)
-    rows = Dataset.from_list([*_read(demonstrations)])
+    rows = Dataset.from_list([_asked(row, tokenizer) for row in _read(demonstrations)])
     fitting = rows.filter(_fits, fn_kwargs={"tokenizer": tokenizer, "longest": longest}, num_proc=os.cpu_count())
     print(f"{len(fitting)} of {len(rows)} demonstrations fit the model")  # noqa: T201
     on_gpu = model.device.type == "cuda"
@@ -88,6 +91,8 @@ def train(
         if len(trainer.train_dataset) != len(fitting):
             raise InputError(f"the trainer kept {len(trainer.train_dataset)} of {len(fitting)} demonstrations")
         trainer.train(resume_from_checkpoint=get_last_checkpoint(arguments.output_dir) if out.exists() else None)
+    if not all(weights.isfinite().all() for weights in model.parameters()):
+        raise InputError(f"training has run away at the learning rate {settings.learning_rate:g}; give a lower --rate")
     if hasattr(model, "merge_and_unload"):
         model.save_pretrained(out / "adapter")
         model = model.merge_and_unload()
@@ -101,7 +106,7 @@ def train(
     return log
 
 
-def _read(path: Path) -> Iterator[dict[str, Any]]:
+def _read(path: Path) -> Iterator[Demonstration]:
     """Yield the demonstrations of a file.
 
     Raises:
@@ -109,26 +114,42 @@ def _read(path: Path) -> Iterator[dict[str, Any]]:
     """
     empty = True
     for location, row in read_lines(path):
-        if not isinstance(row, dict) or not all(isinstance(row.get(key), list) for key in ("prompt", "completion")):
-            why = row if isinstance(row, Exception) else "no demonstration; expected 'prompt' and 'completion'"
+        if not isinstance(row, dict) or not all(_are_messages(row.get(part)) for part in ("prompt", "completion")):
+            why = row if isinstance(row, Exception) else "no demonstration; 'prompt' and 'completion' must be messages"
             raise InputError(f"{location}: {why}")
+        yield Demonstration(prompt=row["prompt"], completion=row["completion"])
         empty = False
-        yield {key: row[key] for key in ("prompt", "completion")}
     if empty:
         raise InputError(f"{path}: holds no demonstration; `python -m qta.training.demonstrations` writes them")
 
 
+def _are_messages(found: Any) -> bool:
+    keys = ("role", "content")
+    return isinstance(found, list) and all(
+        isinstance(one, dict) and all(isinstance(one.get(key), str) for key in keys) for one in found
+    )
+
+
+def _asked(row: Demonstration, tokenizer: Any) -> dict[str, Any]:
+    """Return a demonstration as a model is asked: through its chat template where it has one."""
+    if tokenizer.chat_template:
+        return {**row, "prompt": accepted(tokenizer, row["prompt"])}
+    return {"prompt": plain_text(row["prompt"]), "completion": f" {row['completion'][0]['content']}"}
+
+
 def _fits(row: Any, tokenizer: Any, longest: int) -> bool:
-    ids = tokenizer.apply_chat_template(row["prompt"] + row["completion"], return_dict=True)["input_ids"]
-    return len(ids) <= longest
+    whole = row["prompt"] + row["completion"]
+    if isinstance(whole, str):
+        return len(tokenizer(whole)["input_ids"]) < longest
+    return len(tokenizer.apply_chat_template(whole, return_dict=True)["input_ids"]) <= longest
 
 
 @click.command(help=__doc__.splitlines()[0] if __doc__ else None)
 @click.argument("demonstrations", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the model.")
 @click.option("--base", help="A model of the hub, a folder or a GGUF file.  [default: our own small one, untrained]")
-@click.option("--rate", type=float, help="Learning rate.  [default: 6e-4]")
-@click.option("--epochs", default=4.0, show_default=True)
+@click.option("--rate", type=FiniteRange(0, min_open=True), help="Learning rate.  [default: 6e-4]")
+@click.option("--epochs", type=FiniteRange(0, min_open=True), default=4.0, show_default=True)
 @click.option("--dropout", default=0.0, show_default=True, help="Of our own small base.")
 @click.option(
     "--batch",

@@ -44,7 +44,9 @@ def test_every_tool_has_the_vendors_shape(format: Any) -> None:
     assert list(names.values()) == [tool.tool_id for tool in CATALOGUE]
 
 
-@pytest.mark.parametrize("text", ["Finds it. " * 300, "finds it " * 300, "x" * 3000, "Short."])
+@pytest.mark.parametrize(
+    "text", ["Finds it. " * 300, "finds it " * 300, "x" * 3000, "查询天气: " + "天" * 1440, "Short."]
+)
 def test_a_description_is_no_longer_than_the_chat_api_takes(text: str) -> None:
     tool = Tool("x/long", "long", text)
     [written] = render([tool], "openai")[0]

@@ -53,6 +53,13 @@ def test_what_nobody_provides_is_no_need(parameter: str) -> None:
     assert providers(needing("list_topics", parameter), needing("get_access_token"), needing("list_sort_orders")) == {}
 
 
+@pytest.mark.parametrize("parameter", ["page_access_token", "request_token", "api_key"])
+def test_what_only_sounds_like_that_is_a_need(parameter: str) -> None:
+    assert providers(needing("list_topics", parameter), needing("get_access_token"), needing("list_apis"))[
+        "list_topics"
+    ]
+
+
 def test_who_needs_the_id_itself_is_no_provider() -> None:
     assert providers(needing("get_order", "order_id"), needing("list_order_items", "order_id")) == {}
 

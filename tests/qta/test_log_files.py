@@ -1,6 +1,7 @@
 """A log of changes that is deleted, put back, or begun anew while a catalogue is in use."""
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -63,3 +64,19 @@ def test_a_log_that_is_begun_anew_comes_after_the_index(folder: Path, encoder: E
     assert fresh.put([tool(31)]) == Written(added=1)
     assert fresh.now.tool("s/t31") == tool(31)
     assert fresh.now.tool("s/t30") == tool(30)
+
+
+def test_a_log_that_is_begun_anew_while_an_index_is_merged_and_read_comes_after_it(
+    folder: Path, encoder: Encoder
+) -> None:
+    catalogue = LiveCatalogue(folder, encoder)
+    catalogue.put([NEW])
+    catalogue.put([tool(30)])
+    assert catalogue.merge()
+    without_log(folder)
+    with ThreadPoolExecutor(1) as other_thread, pytest.raises(StorageError, match="was deleted while it was in use"):
+        other_thread.submit(catalogue.put, [tool(31)]).result()
+    assert not (folder / "changes.db").exists()
+    LiveCatalogue(folder, encoder)  # which begins another
+    assert catalogue.put([tool(31)]) == Written(added=1)
+    assert LiveCatalogue(folder, encoder).now.tool("s/t31") == catalogue.now.tool("s/t31") == tool(31)

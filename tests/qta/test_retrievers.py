@@ -168,6 +168,7 @@ CLOUD = [
     Tool("9", "12", "A tool whose name and id are numbers."),
     Tool("n/查天气", "查天气", "Forecast."),
     Tool("m/e-mail", "e-mail", "Throw a message away."),
+    Tool("m/list-issues", "list-issues", "Tell what is broken."),
     Tool("m/get-user-id", "get-user-id", "Tell a person's number."),
 ]
 
@@ -193,6 +194,7 @@ CLOUD = [
         ("lambda/TagResource on a bucket", "lambda/TagResource"),
         ("stop with get-user-id", "m/get-user-id"),
         ("find users with `e-mail`", "m/e-mail"),
+        ("list users with list-issues", "m/list-issues"),
     ],
 )
 def test_a_tool_called_by_its_name_comes_first(text: str, first: str, encoder: Encoder) -> None:

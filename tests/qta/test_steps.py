@@ -23,6 +23,14 @@ CLAUSE_CASES = {
     "1) book a flight to Rome 2) reserve a room for two": ["book a flight to Rome", "reserve a room for two"],
     "Start it at level 29. Then count the birds.": ["Start it at level 29", "Then count the birds"],
     "refund order 8841\nand do it again for Bob": [],
+    "9:30 call Bob at home\n10:15 meet Ann at work": [],
+    "-5 degrees in Oslo\n-3 degrees in Rome": [],
+    "Plan a trip for\nthe whole family:\n- find a hotel\n  near the old city\n- book a train to it": [
+        "Plan a trip for the whole family:",
+        "find a hotel near the old city",
+        "book a train to it",
+    ],
+    "1. Set the thermostat to 21. 2. Dim the kitchen lights": ["Set the thermostat to 21", "Dim the kitchen lights"],
     "": [],
 }
 

@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -94,5 +95,11 @@ def test_a_tool_of_another_source_and_tools_of_unknown_origin_stay(folder: Path,
     with pytest.raises(InputError, match=r"none of the tools of 'zoo' is in https://zoo\.example"):
         bring_in_step(catalogue, Listing("zoo", "https://zoo.example", new))
     assert catalogue.now.tool("zoo/close") == old
+    changed = [replace(old, description="Close the whole zoo.")]
+    catalogue.put([replace(old, tool_id="zoo/gone")])
+    assert bring_in_step(catalogue, Listing("zoo", "https://zoo.example", changed), dry_run=True).removed == [
+        "zoo/gone"
+    ]
+    catalogue.remove(["zoo/gone"])
     assert bring_in_step(catalogue, Listing("zoo", "https://zoo.example", new), moved=True).removed == ["zoo/close"]
     assert bring_in_step(catalogue, Listing("zoo", "https://zoo.example", [old, *new])).added == [old]

@@ -100,11 +100,25 @@ def test_a_conversation_is_answered_by_its_last_turn_and_what_that_leans_on(serv
     assert "weather" in ids(answer)[0]
 
 
-LEANING = ["do it again for Bob", "and in Lyon?", "refund this on Friday", "ok", "send the same one to Ada too please"]
+LEANING = [
+    "do it again for Bob",
+    "and in Lyon?",
+    "refund this on Friday",
+    "ok",
+    "send the same one to Ada too please",
+    "Yes, go ahead and book",
+    "Could you please also do that for Bob and Alice?",
+    "那明天呢？",
+    "再来一次吧",
+    "给鲍勃也发一份",
+    "もう一度やって",
+    "それをボブに送って",
+]
 COMPLETE = [
     "what's the weather in Oslo this weekend?",
     "Please schedule a meeting with Bob tomorrow at 10",
     "奥斯陆明天天气怎么样",
+    "请把这份PDF文件转换成Word文档",
     "I want that refunded to my old card instead of the new one, which has expired by now",
 ]
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
@@ -131,17 +132,19 @@ def test_workers_of_a_killed_service_let_the_port_go(sample_folder: Path) -> Non
     server = Server(service.url, service._process)
     assert server.ask("/readyz").status == 200
     service._process.kill()  # the service alone, not its workers
-    service._process.communicate()
+    service._process.wait()
     deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        try:
+    try:
+        while time.monotonic() < deadline:
             server.ask("/healthz")
-        except OSError:
-            break
-        time.sleep(0.2)
-    else:
-        service.kill()
+            time.sleep(0.2)
         pytest.fail("a worker goes on without its service")
+    except OSError:
+        pass  # nobody answers any more
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(service._process.pid, signal.SIGKILL)
+        service._process.communicate()
 
 
 def _stored(folder: Path, encoder: Encoder) -> Tools:

@@ -113,10 +113,11 @@ def test_a_gguf_file_that_is_absent_or_damaged_is_refused(content: bytes | None,
 
 
 SHOWN = {"role": "user", "content": "refund the last order"}
+TOLD = {"role": "system", "content": "find search"}
 
 
 def taught(base: str, tmp_path: Path, epochs: int) -> CausalGenerator:
-    rows = [{"prompt": [SHOWN], "completion": [{"role": "assistant", "content": "find order; refund order"}]}] * 8
+    rows = [{"prompt": [TOLD, SHOWN], "completion": [{"role": "assistant", "content": "find order; refund order"}]}] * 8
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
     options = ["--base", base, "--out", str(tmp_path / "taught"), "--rate", "0.02", "--epochs", str(epochs)]
     result = CliRunner().invoke(supervised, [str(tmp_path / "rows.jsonl"), *options, "--batch", "4"])
@@ -125,8 +126,10 @@ def taught(base: str, tmp_path: Path, epochs: int) -> CausalGenerator:
 
 
 @pytest.mark.filterwarnings("ignore")  # of the libraries that train
-def test_another_base_than_our_own_is_taught_demonstrations(base: str, tmp_path: Path) -> None:
-    answer = taught(base, tmp_path, epochs=30).generate([[SHOWN]], Decoding(max_new_tokens=8))
+@pytest.mark.parametrize("template", [None, TEMPLATE, REFUSING])
+def test_another_base_than_our_own_is_taught_demonstrations(template: str | None, tmp_path: Path) -> None:
+    base = make_llama(tmp_path / "m", template=template)
+    answer = taught(base, tmp_path, epochs=30).generate([[TOLD, SHOWN]], Decoding(max_new_tokens=8))
     assert answer == [["find order ; refund order"]]
 
 
@@ -160,7 +163,12 @@ def test_a_training_that_ran_away_installs_nothing(base: str, tmp_path: Path, en
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [("", "holds no demonstration"), ("{}\n", "line 1: no demonstration"), ("oops\n", "line 1: not valid JSON")],
+    [
+        ("", "holds no demonstration"),
+        ("{}\n", "line 1: no demonstration"),
+        ('{"prompt": ["x"], "completion": ["y"]}\n', "line 1: no demonstration"),
+        ("oops\n", "line 1: not valid JSON"),
+    ],
 )
 def test_what_is_no_demonstration_is_refused(content: str, said: str, base: str, tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text(content)

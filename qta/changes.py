@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from mtrb.errors import ArtefactError, BusyError, StorageError
 from mtrb.types import Tool
 from qta.completion import provided_things
-from qta.database import connect, error_code
+from qta.database import connect, error_code, file_at
 from qta.lexical import lexical_text
 from qta.tokens import tokenize
 
@@ -103,12 +103,12 @@ class ChangeLog:
                 self._watch.close()
             # The number that SQLite gives goes by connection, and does not count what that connection writes itself.
             self._watch = sqlite3.connect(self._path, _WAIT, isolation_level=None, check_same_thread=False)
-        self.file = self._found()
+        self.file = file_at(self._path)
 
     def _notice(self) -> None:
         """Open the file that is there now where it is another one: an index folder may be deleted and put back."""
         with self._lock:
-            if self._found() not in (None, self.file):
+            if file_at(self._path) not in (None, self.file):
                 self._open()
 
     def come_after(self, revision: int) -> None:
@@ -143,16 +143,9 @@ class ChangeLog:
         return revision
 
     def _check_there(self) -> None:
-        """Refuse to go on with a file that was deleted: SQLite writes on to it, and nobody would find that again."""
-        if self._found() != self._local.opened[0]:
+        """Refuse to go on with a file that was deleted."""
+        if file_at(self._path) != self._local.opened[0]:
             raise StorageError(f"{self._path}: was deleted while it was in use; the change is lost, restore the file")
-
-    def _found(self) -> int | None:
-        """Return which file is in the log's place, None where there is none."""
-        try:
-            return self._path.stat().st_ino
-        except FileNotFoundError:
-            return None
 
     @property
     def revision(self) -> int:
@@ -212,11 +205,12 @@ class ChangeLog:
 
     def _connect(self) -> tuple[int, sqlite3.Connection]:
         """Return which file is there, and a connection to it; none is begun."""
-        file = self._found()
-        connection = connect(self._path, _WAIT, durable=True) if file is not None else None
-        if file is None or connection is None or self._found() != file:
-            raise StorageError(f"{self._path}: was deleted while it was in use; nothing was changed, restore the file")
-        return file, connection
+        file = file_at(self._path)
+        if file is not None:
+            connection = connect(self._path, _WAIT, durable=True)
+            if file_at(self._path) == file:
+                return file, connection
+        raise StorageError(f"{self._path}: was deleted while it was in use; nothing was changed, restore the file")
 
 
 @contextmanager

@@ -30,6 +30,17 @@ def connect(path: Path, wait: float, durable: bool) -> sqlite3.Connection:
     return connection
 
 
+def file_at(path: Path) -> int | None:
+    """Return what tells the file in a place from another that may be put there, None where there is none.
+
+    SQLite goes on with a file that was deleted, which nobody would find again.
+    """
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return None
+
+
 def error_code(error: BaseException) -> int:
     """Return SQLite's primary code of an error, without the extended part; 0 where there is none."""
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from mtrb.errors import ArtefactError, InputError
 from mtrb.types import Benchmark, Query, Toolset
-from qta.database import connect
+from qta.database import connect, file_at
 from qta.selection import SHARED
 
 FILE = "feedback.db"
@@ -182,7 +182,7 @@ class FeedbackStore:
         """
         try:
             with self._lock:
-                if self._file != self._found():  # deleted, or put back: what is open is not it
+                if self._file != file_at(self._path):  # deleted, or put back: what is open is not it
                     self._connections, self._revision = {}, -1
                 connection = self._connections.get(purpose) or self._connect(purpose)
                 try:
@@ -199,15 +199,8 @@ class FeedbackStore:
         connection.executescript(_SCHEMA)
         _name_tenants(connection)
         connection.execute(f"PRAGMA busy_timeout = {int(1000 * (_WAIT if durable else _WAIT_BRIEFLY))}")
-        self._connections[purpose], self._file = connection, self._found()
+        self._connections[purpose], self._file = connection, file_at(self._path)
         return connection
-
-    def _found(self) -> int | None:
-        """Return which file is in the store's place, None where there is none."""
-        try:
-            return self._path.stat().st_ino
-        except FileNotFoundError:
-            return None
 
 
 def _name_tenants(connection: sqlite3.Connection) -> None:

@@ -4,6 +4,7 @@ Seconds differ from run to run; the calls that are made do not.
 """
 
 import json
+import math
 import sys
 from collections import Counter
 from types import FrameType
@@ -11,6 +12,7 @@ from types import FrameType
 import pytest
 from flask.testing import FlaskClient
 
+from qta import feedback
 from tests.conftest import ROOT
 from tests.service.test_isolation import ATTEMPTS, NONE, NONE_NAME, REAL, REAL_NAME, Attempt, asks_by_id, filled
 from tests.service.test_isolation import asking as asking  # noqa: PLC0414 (fixtures)
@@ -44,7 +46,10 @@ def done(client: FlaskClient, attempt: Attempt, tool_id: str, name: str) -> Coun
 
 
 @pytest.mark.parametrize("case", [case for case in ATTEMPTS if asks_by_id(ATTEMPTS[case])])
-def test_as_much_is_done_for_a_tool_that_there_is_as_for_none(asking: FlaskClient, case: str) -> None:
+def test_as_much_is_done_for_a_tool_that_there_is_as_for_none(
+    asking: FlaskClient, case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feedback, "_LOOK_EVERY", math.inf)  # it goes by the clock, not by the request
     for tool_id, name in ((REAL, REAL_NAME), (NONE, NONE_NAME)):
         done(asking, ATTEMPTS[case], tool_id, name)  # what is done once is done
     real, none = (done(asking, ATTEMPTS[case], *sought) for sought in ((REAL, REAL_NAME), (NONE, NONE_NAME)))

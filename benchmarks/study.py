@@ -20,7 +20,6 @@ from qta.hybrid import SERVED, HybridRetriever, Stages
 from qta.pipeline import Retriever
 from qta.recipe import Recipe, choose_recipe
 from qta.rewriting import open_rewriter
-from qta.rewriting.generator import Decoding
 from qta.rewriting.local import CausalGenerator, load_model
 from qta.rewriting.manifest import MANIFEST, RewriterManifest, last_build
 from qta.rewriting.rewriter import CatalogueRewriter, ToolRewriter
@@ -97,7 +96,7 @@ def _opened(folder: Path) -> ToolRewriter:
     """Return a folder's rewriter; a language model by itself rewrites unaligned."""
     if (folder / MANIFEST).exists():
         return open_rewriter(folder)
-    return ToolRewriter(CausalGenerator(*load_model(str(folder))), decoding=Decoding(max_new_tokens=64, no_repeat=6))
+    return ToolRewriter(CausalGenerator(*load_model(str(folder))))
 
 
 def aligned(rewriters: Path, examples: Examples) -> list[Aligned]:

@@ -22,6 +22,7 @@ from qta.catalogue import Catalogue
 from qta.overlay import Overlay
 
 _ORIGINS, _LOCK = "sources.json", ".sync.lock"
+_MEANT = "nothing was changed; give --name if this is another source, --moved if it is the same"
 _PATIENCE = 300  # seconds; thousands of new tools are embedded in less
 _FIELDS = ("name", "description", "parameters", "tags")
 
@@ -148,22 +149,19 @@ def _check(
     if others:
         raise InputError(
             f"{others[0].tool_id} came from {others[0].source!r} and not from {listing.source!r}; "
-            f"{len(others):,} such tools would be replaced\n"
-            "nothing was changed; give --name if this is another source, --moved if it is the same"
+            f"{len(others):,} such tools would be replaced\n{_MEANT}"
         )
     known = difference.unchanged or difference.changed or listing.source in origins
     if listing.tools and difference.removed and not known:
         raise InputError(
             f"none of the tools of {listing.source!r} is in {listing.origin}, and from where they came is not known; "
-            f"{len(difference.removed):,} would be removed\n"
-            "nothing was changed; give --name if this is another source, --moved if it is the same"
+            f"{len(difference.removed):,} would be removed\n{_MEANT}"
         )
     before = origins.get(listing.source, listing.origin)
     if (difference.removed or difference.changed) and before != listing.origin:
         raise InputError(
             f"the tools of {listing.source!r} came from {before}; {len(difference.removed):,} of them are not in "
-            f"{listing.origin}, and {len(difference.changed):,} are otherwise there\n"
-            "nothing was changed; give --name if this is another source, --moved if it is the same"
+            f"{listing.origin}, and {len(difference.changed):,} are otherwise there\n{_MEANT}"
         )
 
 

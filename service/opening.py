@@ -2,10 +2,11 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TypeVar
 
 from flask import Flask
 
@@ -23,6 +24,9 @@ from qta.rewriting.rewriter import ToolRewriter
 from service.config import Settings
 
 logger = logging.getLogger(__name__)
+
+Given = TypeVar("Given")
+Found = TypeVar("Found")
 
 _PATIENCE = 1.0  # seconds until what could not be opened is tried again
 
@@ -52,18 +56,14 @@ def count_tools(settings: Settings) -> int:
     location = read_location(settings.index)
     if location is None:
         count = len(load_index(settings.index, Encoder()).ids)
-        # In a process of its own: workers are forks of this one, and SQLite's connections do not survive a fork.
-        with ProcessPoolExecutor(1, get_context("fork")) as process:
-            process.submit(_open_log, settings.index).result()
+        _apart(_open_log, settings.index)
         return count
     if location.is_file and settings.workers > 1:
         raise InputError(
             f"{location} is a file of Milvus Lite, which one process at a time may open, and there are to be "
             f"{settings.workers} workers; give --workers 1, or keep the tools in a Milvus server"
         )
-    # In a process of its own: workers are forks of this one, and a connection to Milvus does not survive a fork.
-    with ProcessPoolExecutor(1, get_context("fork")) as process:
-        return process.submit(_count_in_milvus, location).result()
+    return _apart(_count_in_milvus, location)
 
 
 def check_rewriter(settings: Settings) -> None:
@@ -73,9 +73,17 @@ def check_rewriter(settings: Settings) -> None:
         QTAError: it is absent, damaged or does not fit.
     """
     if choice := settings.rewriter_choice():
-        # In a process of its own: a model that is on a GPU in this one could not be put there in its forks.
-        with ProcessPoolExecutor(1, get_context("fork")) as process:
-            process.submit(_open, choice).result()
+        _apart(_open, choice)
+
+
+def _apart(do: Callable[[Given], Found], given: Given) -> Found:
+    """Return what a function does in a process of its own.
+
+    Workers are forks of this one, which connections to Milvus and of SQLite do not survive, and a model that is on a
+    GPU in this one could not be put there in them.
+    """
+    with ProcessPoolExecutor(1, get_context("fork")) as process:
+        return process.submit(do, given).result()
 
 
 def _open(choice: RewriterChoice) -> None:

@@ -130,11 +130,7 @@ class Policy:
                     )
                 trainer.train()
         self._detach()
-        if not all(weights.isfinite().all() for weights in self.model.parameters() if weights.requires_grad):
-            raise InputError(
-                f"training has run away at the learning rate {settings.learning_rate:g}: its weights are no numbers "
-                "any more; lower dpo.learning_rate"
-            )
+        require_finite(self.model, settings.learning_rate)
         self._note(trainer.state.log_history, len(pairs) * settings.epochs)
         return [entry for entry in trainer.state.log_history if "loss" in entry]
 
@@ -153,6 +149,19 @@ class Policy:
         self.model.delete_adapter("ref")
         self.model.set_adapter("default")
         vars(self.model.get_base_model()).pop("forward", None)
+
+
+def require_finite(model: Any, learning_rate: float) -> None:
+    """Refuse a model that training has ruined.
+
+    Raises:
+        InputError: what was trained of it is no number any more.
+    """
+    if not all(weights.isfinite().all() for weights in model.parameters() if weights.requires_grad):
+        raise InputError(
+            f"training has run away at the learning rate {learning_rate:g}: its weights are no numbers any more; "
+            "train at a lower one"
+        )
 
 
 @contextmanager

@@ -57,7 +57,7 @@ def train(
     from transformers.trainer_utils import get_last_checkpoint
     from trl import SFTConfig, SFTTrainer
 
-    from qta.training.policy import compact_output_layer
+    from qta.training.policy import compact_output_layer, require_finite
 
     longest = min(CausalGenerator(model, tokenizer).positions, _LONGEST)
     rows = Dataset.from_list([_asked(row, tokenizer) for row in _read(demonstrations)])
@@ -91,8 +91,7 @@ def train(
         if len(trainer.train_dataset) != len(fitting):
             raise InputError(f"the trainer kept {len(trainer.train_dataset)} of {len(fitting)} demonstrations")
         trainer.train(resume_from_checkpoint=get_last_checkpoint(arguments.output_dir) if out.exists() else None)
-    if not all(weights.isfinite().all() for weights in model.parameters()):
-        raise InputError(f"training has run away at the learning rate {settings.learning_rate:g}; give a lower --rate")
+    require_finite(model, settings.learning_rate)
     if hasattr(model, "merge_and_unload"):
         model.save_pretrained(out / "adapter")
         model = model.merge_and_unload()

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from queue import Queue
-from typing import Literal
+from typing import Literal, Self
 
 import click
 from tqdm import tqdm
@@ -36,33 +36,38 @@ from qta.training.run import train_dpo, train_paper
 
 DATASETS = ("mtrb/restbench", "mtrb/metatool", "mtrb/toolbench-standin", "sample")
 KINDS = ("qta", "paper", "curve", "ranking")
-PAPER_RATES = {"mtrb/restbench": 6e-4, "mtrb/toolbench-standin": 6e-4}
-"""Learning rates of the paper's pipeline, of our own base, where halves of the examples are served better than by the
-default, see results/rates.md."""
+PAPER = {"mtrb/restbench": (6e-4, 0.0), "mtrb/toolbench-standin": (6e-4, 0.0)}
+"""Of the paper's pipeline and our own base: the learning rate, and how much the request counts beside the rewrite in
+what it is aligned for, where halves of the examples are served better than by the default; see results/rates.md."""
 CURVE, DRAWS = (1, 3, 5), 3
 RANKED = ("mtrb/restbench", "sample")
 
 
 @dataclass(frozen=True)
 class Job:
-    """A rewriter to be aligned: where, with what, and as the paper does or as is served."""
+    """A rewriter to be aligned: where, with what, and as the paper does or as is served.
+
+    Attributes:
+        raw: of the paper's, how much the request counts in the ranks that it is aligned for.
+    """
 
     folder: str
     annotated: Benchmark
     settings: AlignSettings
     paper: bool = False
+    raw: float = 0.0
 
-    def at(self, rate: float) -> "Job":
-        """Return the job at another learning rate."""
+    def at(self, rate: float, raw: float = 0.0) -> Self:
+        """Return the job at another learning rate, aligned for other ranks."""
         dpo = self.settings.dpo.model_copy(update={"learning_rate": rate})
-        return replace(self, settings=self.settings.model_copy(update={"dpo": dpo}))
+        return replace(self, settings=self.settings.model_copy(update={"dpo": dpo}), raw=raw)
 
     def run(self, out: Path, encoder: Encoder) -> None:
         """Align it; where all candidates are as good, leave a note that says so."""
         folder = out / self.folder
         try:
             if self.paper:
-                train_paper(self.annotated, self.settings, folder, tqdm.write)
+                train_paper(self.annotated, self.settings, folder, tqdm.write, self.raw)
             else:
                 train_dpo(self.annotated, self.settings, folder, encoder, tqdm.write)
         except NoPairsError as error:
@@ -94,8 +99,8 @@ def jobs(kind: str, seeds: int, base: str | None = None) -> Iterator[Job]:
             folder = f"{kind}/{annotated.dataset_id}/{annotated.split}/seed-{seed}"
             settings, paper = _settings(seed, "sampled" if kind == "paper" else "nearest", base), kind == "paper"
             job = Job(folder, annotated, settings, paper)
-            rates = PAPER_RATES if paper and base is None else {}
-            yield job.at(rates.get(annotated.dataset_id, settings.dpo.learning_rate))
+            chosen = PAPER if paper and base is None else {}
+            yield job.at(*chosen.get(annotated.dataset_id, (settings.dpo.learning_rate, 0.0)))
 
 
 def fewer(count: int, draw: int) -> Benchmark:

@@ -131,11 +131,14 @@ def provided_things(tool: Tool) -> set[str]:
 def _needed_things(tool: Tool, optional: bool = True) -> Iterator[str]:
     """Yield the things whose ids a tool requires: movie for `movie_id`, order for `/orders/{id}`, token for `token`.
 
-    Many catalogues do not say what is required; all parameters count then, unless optional ones must not.
+    Many catalogues do not say what is required, not even that nothing is; all parameters count then, unless optional
+    ones must not.
     """
-    properties = tool.parameters.get("properties") if optional else None
-    names = tool.parameters.get("required") or (properties if isinstance(properties, Mapping) else ())
-    for name in filter(lambda name: isinstance(name, str), names):
+    required = tool.parameters.get("required")
+    if not isinstance(required, list):
+        properties = tool.parameters.get("properties") if optional else None
+        required = properties if isinstance(properties, Mapping) else ()
+    for name in filter(lambda name: isinstance(name, str), required):
         yield from _thing(name)
     for segment, name in _PLACEHOLDER.findall(tool.name):
         yield from _thing(name, segment)

@@ -88,7 +88,7 @@ def _aws_parameters(operation: Mapping[str, Any], shapes: Mapping[str, Any]) -> 
 
     parameters = prune(operation.get("input", {}), resolve)
     parameters.pop("description", None)
-    return {"type": "object", "properties": {}, **parameters}
+    return {"type": "object", "properties": {}, "required": [], **parameters}
 
 
 def google_tools() -> Iterator[Tool]:
@@ -140,7 +140,7 @@ def _google_parameters(method: Mapping[str, Any], schemas: Mapping[str, Any]) ->
     pruned = prune({"type": "object", "properties": {**body, **own}}, resolve)
     pruned.pop("description", None)
     required = [name for name, parameter in own.items() if parameter.get("required")]
-    return {**pruned, "required": required} if required else pruned
+    return {**pruned, "required": required}
 
 
 def _require(module: str, package: str) -> ModuleType:

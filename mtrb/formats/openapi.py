@@ -150,7 +150,7 @@ def _parameters(operation: Mapping[str, Any], shared: Any) -> dict[str, Any]:
         if not isinstance(body, Mapping):
             raise ValueError(f"requestBody must be an object, not {type(body).__name__}")
         _add_body(_first_media_schema(body), body.get("required") is True, properties, required)
-    return {"type": "object", "properties": properties, **({"required": required} if required else {})}
+    return {"type": "object", "properties": properties, "required": required}
 
 
 def _objects(value: Any, what: str) -> list[Any]:

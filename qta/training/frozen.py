@@ -94,8 +94,8 @@ class FrozenMiniLM:
 
     @property
     def identity(self) -> str:
-        """Return the name of the paper's retriever."""
-        return "minilm"
+        """Return the name of the paper's retriever, and whether the request counts in it."""
+        return "minilm+raw" if self.raw else "minilm"
 
     @property
     def steps(self) -> None:

@@ -59,15 +59,17 @@ def train_dpo(annotated: Benchmark, settings: AlignSettings, out: Path, encoder:
     return _train(annotated, settings, out, FrozenHybrid(retriever, encoder.identity), report, bench)
 
 
-def train_paper(annotated: Benchmark, settings: AlignSettings, out: Path, report: Report) -> Outcome:
-    """Align a rewriter as the paper does: frozen MiniLM over descriptions, the rewrite alone as the query, no gate.
+def train_paper(annotated: Benchmark, settings: AlignSettings, out: Path, report: Report, raw: float = 0) -> Outcome:
+    """Align a rewriter as the paper does: frozen MiniLM over descriptions, the rewrite as the query, no gate.
+
+    The request's own scores count by `raw` in the ranks that it is aligned for, the rewrite's by the rest.
 
     Raises:
         InputError: there is nothing to learn from, or the base cannot be trained.
         ArtefactError: the result cannot be written.
     """
     bench = Workbench(annotated.toolset, Encoder())
-    return _train(annotated, settings, out, FrozenMiniLM(bench.minilm, list(annotated.toolset)), report)
+    return _train(annotated, settings, out, FrozenMiniLM(bench.minilm, list(annotated.toolset), raw), report)
 
 
 def _train(

@@ -27,6 +27,7 @@ class Decoding:
         temperature: 0 takes the most likely token always.
         top_k: sampled from so many tokens; 0 for all.
         samples: answers a conversation.
+        at_once: answers that are drawn together, of several conversations where there is room.
         seed: of the sampling.
     """
 
@@ -35,6 +36,7 @@ class Decoding:
     temperature: float = 0.0
     top_k: int = 50
     samples: int = 1
+    at_once: int = 256
     seed: int = 0
 
 

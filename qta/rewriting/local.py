@@ -16,8 +16,6 @@ from qta.rewriting.prompt import Message, plain_text
 DEFAULT_BASE = "default"
 """Our own small base, whose layers come with the package."""
 
-_SEQUENCES = 256  # decoded at once
-
 
 class CausalGenerator:
     """Generate with transformers; on a GPU in bfloat16 where there is one."""
@@ -86,7 +84,7 @@ class CausalGenerator:
         # Of like length together: the less padding, the less work.
         fitting = sorted((n for n, ids in enumerate(prompts) if len(ids) <= room), key=lambda n: len(prompts[n]))
         torch.manual_seed(decoding.seed)
-        step = max(1, _SEQUENCES // decoding.samples)
+        step = max(1, decoding.at_once // decoding.samples)
         for start in range(0, len(fitting), step):
             check_deadline(deadline)
             chosen = fitting[start : start + step]

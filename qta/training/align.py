@@ -24,7 +24,7 @@ from qta.rewriting.prompt import Message, Prompt
 from qta.steps import join_steps, split_steps
 from qta.training.config import AlignSettings
 from qta.training.frozen import Frozen
-from qta.training.policy import Policy
+from qta.training.policy import Policy, within_memory
 from qta.training.preferences import (
     Candidates,
     PreferencePair,
@@ -91,6 +91,7 @@ def sample(
         temperature=drawn.temperature,
         top_k=drawn.top_k,
         samples=drawn.samples,
+        at_once=drawn.at_once,
         seed=settings.seed * 1000 + number,
     )
     texts = [query.text for query in examples.queries]
@@ -104,7 +105,8 @@ def sample(
             f"tokens fill more than the {generator.positions} tokens that the base reads; show fewer tools or words "
             "(prompt.tools, prompt.words), write less (candidates.max_new_tokens), or take another base"
         )
-    answers = generator.generate(conversations, decoding)
+    with within_memory("draw fewer rewrites together (candidates.at_once)"):
+        answers = generator.generate(conversations, decoding)
 
     def ranked(query: Query, golden: Sequence[int], conversation: list[Message], samples: Sequence[str]) -> Candidates:
         return rank_candidates(query, conversation, samples, partial(frozen.ranks, query, golden), function)

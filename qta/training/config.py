@@ -39,6 +39,7 @@ class CandidateSettings(_Settings):
     top_k: Annotated[int, Field(ge=0)] = 50
     max_new_tokens: Positive = 64
     no_repeat: Annotated[int, Field(ge=0)] = 6
+    at_once: Positive = 256
 
 
 class PairSettings(_Settings):

@@ -128,7 +128,8 @@ class Policy:
                         f"{len(pairs) - kept} of {len(pairs)} pairs have a prompt that alone fills the model's "
                         f"{arguments.max_length} tokens; show fewer tools or words (prompt.tools, prompt.words)"
                     )
-                trainer.train()
+                with within_memory("take fewer pairs together (dpo.batch, and more of dpo.accumulation)"):
+                    trainer.train()
         self._detach()
         require_finite(self.model, settings.learning_rate)
         self._note(trainer.state.log_history, len(pairs) * settings.epochs)
@@ -149,6 +150,21 @@ class Policy:
         self.model.delete_adapter("ref")
         self.model.set_adapter("default")
         vars(self.model.get_base_model()).pop("forward", None)
+
+
+@contextmanager
+def within_memory(advice: str) -> Iterator[None]:
+    """Tell what takes less memory, where a GPU has too little.
+
+    Raises:
+        InputError: it has.
+    """
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise InputError(f"the GPU has too little memory; {advice}, or take a smaller base") from None
 
 
 def require_finite(model: Any, learning_rate: float) -> None:

@@ -37,6 +37,7 @@ def test_an_aws_operation_reads_well(aws: Toolset) -> None:
     assert properties["MaxCount"]["type"] == "integer"
     assert properties["ImageId"]["description"].startswith("The ID of the AMI.")
     assert "DeviceName" in properties["BlockDeviceMappings"]["items"]["properties"]
+    assert aws[aws.positions["aws.ec2/DescribeInstances"]].parameters["required"] == []
 
 
 def test_every_google_method_is_there(google: Toolset) -> None:
@@ -47,6 +48,7 @@ def test_every_google_method_is_there(google: Toolset) -> None:
     assert send.parameters["required"] == ["userId"]
     listed = google[google.positions["google.gmail.v1/gmail.users.messages.list"]]
     assert listed.parameters["properties"]["labelIds"]["type"] == "array"
+    assert google[google.positions["google.drive.v3/drive.files.list"]].parameters["required"] == []
 
 
 def test_no_markup_and_only_valid_schemas_are_left(aws: Toolset, google: Toolset) -> None:

@@ -142,6 +142,12 @@ def test_a_parameter_in_two_places_is_two(tmp_path: Path) -> None:
     }
 
 
+def test_that_nothing_is_required_is_said(tmp_path: Path) -> None:
+    filters = [{"name": "order_id", "in": "query", "schema": {"type": "string"}}]
+    api = {"openapi": "3.0.0", "paths": {"/x": {"get": {"parameters": filters}, "post": {}}}}
+    assert [tool.parameters["required"] for tool in read_tools([write(tmp_path / "t.json", api)])] == [[], []]
+
+
 def test_methods_in_any_case_and_of_any_kind_are_tools(tmp_path: Path) -> None:
     item = {"POST": {"operationId": "add"}, "get": {"operationId": "look"}, "additionalOperations": {"COPY": {}}}
     api = {"openapi": "3.2.0", "paths": {"/x": {**item, "summary": "s", "x-internal": {}}}}

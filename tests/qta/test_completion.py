@@ -73,6 +73,21 @@ def test_an_optional_parameter_is_no_need_where_others_are_required() -> None:
     assert providers(tool, needing("list_orders")) == {}
 
 
+@pytest.mark.parametrize(
+    ("schema", "needed"),
+    [
+        ({"properties": {"order_id": {}}}, True),  # as many write it who mean nothing by it
+        ({"properties": {"order_id": {}}, "required": None}, True),
+        ({"properties": {"order_id": {}}, "required": []}, False),
+    ],
+)
+def test_all_parameters_count_only_where_nothing_is_said_of_what_is_required(
+    schema: dict[str, object], needed: bool
+) -> None:
+    tool = Tool("s/a", "a", "", schema, (), "s")
+    assert bool(providers(tool, needing("list_orders"))) == needed
+
+
 def test_those_made_for_searching_come_first() -> None:
     found = providers(
         needing("cancel_order", "order_id"), needing("get_orders"), needing("list_orders"), needing("search_orders")

@@ -2,9 +2,11 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 
@@ -79,6 +81,22 @@ def test_samples_as_good_as_certain_are_the_answer_whatever_else_is_read_with_th
     alone = [generator.generate([one], Decoding(max_new_tokens=8))[0][0] for one in asked]
     certain = Decoding(max_new_tokens=8, samples=3, temperature=0.01, top_k=1)
     assert generator.generate(asked, certain) == [[answer] * 3 for answer in alone]
+    assert generator.generate(asked, replace(certain, at_once=3)) == [[answer] * 3 for answer in alone]
+
+
+@pytest.mark.parametrize(
+    ("fails", "advice"),
+    [("qta.rewriting.local.CausalGenerator.generate", "candidates.at_once"), ("trl.DPOTrainer.train", "dpo.batch")],
+)
+def test_what_takes_less_memory_is_told_where_a_gpu_has_too_little(
+    fails: str, advice: str, base: str, tmp_path: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 16.00 MiB.")
+
+    monkeypatch.setattr(fails, full)
+    with pytest.raises(InputError, match=f"the GPU has too little memory; .*{advice}"):
+        trained(base, tmp_path, encoder)
 
 
 def test_an_absent_base_is_refused(tmp_path: Path, encoder: Encoder) -> None:

@@ -11,12 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from mtrb.benchmarks.public import NAMES
 from mtrb.errors import ArtefactError
 from mtrb.files import replace_text
 from mtrb.types import Benchmark, ScoredTool
 from qta.catalogue import Catalogue
-from qta.conformal import DEPTH, Calibration, Observed, flagged
+from qta.conformal import DEPTH, Calibration, Observed
 from qta.encoder import WEIGHTS, Encoder
 from qta.hybrid import HybridRetriever, Trace
 from qta.lesson import UNTAUGHT, Lesson
@@ -26,7 +25,6 @@ from qta.rewriting.rewriter import CatalogueRewriter, ToolRewriter
 FILE = "calibration.json"
 
 IDENTITY = IdentityRewriter()
-_STRANGERS = 100  # requests of other sets that each set is asked, to see how many are told apart
 
 logger = logging.getLogger(__name__)
 
@@ -85,40 +83,6 @@ def calibrate_catalogue(
             "mean": round(statistics.mean(sizes), 1),
             "median": statistics.median(sizes),
             "most": max(sizes),
-        },
-    }
-    return calibration.model_copy(update={"about": about})
-
-
-def calibrate_public(coverage: float, names: Sequence[str] = NAMES) -> Calibration:
-    """Calibrate on the validation halves of public sets, all requests in one.
-
-    Raises:
-        AbsentDataError: they are not there.
-    """
-    from mtrb.benchmarks import load
-    from qta.index import build_in_memory
-
-    encoder, rng = Encoder(), np.random.default_rng(0)
-    sets = [load(f"public/{name}", "validation") for name in names]
-    observed: list[Observed] = []
-    strange: list[float | None] = []
-    for annotated in sets:
-        retriever = HybridRetriever(build_in_memory(annotated.toolset, encoder), encoder)
-        observed += observe(retriever, annotated, np.ones(len(annotated.toolset), np.bool_))
-        others = [query.text for other in sets if other is not annotated for query in other.queries]
-        for at in rng.choice(len(others), min(_STRANGERS, len(others)), replace=False):
-            vector = retriever.reader.read(others[at]).vector
-            strange.append(float(retriever.index.dense.search(vector, 1)[1][0]))
-    calibration = Calibration.of(observed, coverage, encoder.identity, {})
-    about = {
-        "command": "python -m qta.conformal",
-        "sets": [f"{annotated.dataset_id}/{annotated.split}" for annotated in sets],
-        "requests": len(observed),
-        "said_to_fit_no_tool": {
-            "annotated requests": flagged(calibration, [one.nearest for one in observed]),
-            "requests of other sets": flagged(calibration, strange),
-            "annotated requests, golden tools removed": flagged(calibration, [one.others for one in observed]),
         },
     }
     return calibration.model_copy(update={"about": about})

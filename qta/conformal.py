@@ -15,25 +15,20 @@ costs. `qta calibrate` makes one from your own requests.
 
 By the same argument a request is said to fit no tool when the cosine of its nearest tool has a conformal p-value below
 5 %: at most so many requests that do fit are called that.
-
-    python -m qta.conformal        makes the shipped calibration again, from the public validation halves
 """
 
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import click
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from mtrb.errors import InputError
 from qta.hybrid import without_names
-from qta.refusals import run_command
 
 COVERAGE = 0.9
 LEVEL = 0.05
@@ -172,19 +167,3 @@ def flagged(calibration: Calibration, nearest: Iterable[float | None]) -> float:
     """Return the share of requests that are said to fit no tool."""
     verdicts = [one is not None and calibration.fits(one) < LEVEL for one in nearest]
     return round(sum(verdicts) / max(1, len(verdicts)), 4)
-
-
-@click.command(help="Make the shipped calibration from the public validation halves.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("qta/weights/calibration.json"), show_default=True)
-@click.option("--coverage", default=COVERAGE, show_default=True)
-def main(out: Path, coverage: float) -> None:
-    """Calibrate on all sets in one, and say how many requests that fit no tool are told apart."""
-    from qta.calibration import calibrate_public, write_calibration
-
-    calibration = calibrate_public(coverage)
-    write_calibration(out, calibration)
-    click.echo(f"{out}: {calibration.about}, threshold {calibration.threshold:.3f}")
-
-
-if __name__ == "__main__":
-    run_command(main)

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from mtrb.errors import ArtefactError, InputError
 from mtrb.types import Benchmark
-from qta.calibration import FILE, Calibrations, calibrate_public, observe, read_calibration, write_calibration
+from qta.calibration import FILE, Calibrations, observe, read_calibration, write_calibration
 from qta.conformal import LEVEL, Calibration, Observed, fewest, nonconformity, quantile
 from qta.encoder import WEIGHTS, Encoder
 from qta.hybrid import HybridRetriever
 from qta.index import ToolIndex
+from qta.training.calibration import calibrate_public
 from tests.conftest import Finished
 
 

@@ -36,7 +36,8 @@ help:           ## Show this help
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
 	@echo "Variables: PYTHON (an interpreter that is set up), TOOLS, INDEX, HOST, PORT, RESULTS, PYTEST_ARGS"
 
-serve: index    ## Index TOOLS (the bundled sample unless set) and serve them on 127.0.0.1:8000
+# An index that is there may hold tools that were put into it since, so that it is only built again when TOOLS is given.
+serve: $(if $(filter file,$(origin TOOLS)),$(if $(wildcard $(INDEX)/manifest.json),$(SERVE_ENV),index),index) ## Index TOOLS (the bundled sample unless set) and serve them on 127.0.0.1:8000
 	$(QTA) serve --index $(INDEX) --host $(HOST) --port $(PORT)
 
 index: $(SERVE_ENV) ## Index TOOLS into INDEX

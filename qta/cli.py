@@ -18,6 +18,7 @@ from qta.commands.train import train
 from qta.refusals import run_command
 
 _FORMATS = ("native", "openai", "anthropic", "mcp", "openapi")
+_SHOWN = 5  # ids of a list
 _folder = click.Path(file_okay=False, path_type=Path)
 _file = click.Path(dir_okay=False, path_type=Path)
 
@@ -57,6 +58,7 @@ def index(
     from qta.changes import last_revision
     from qta.encoder import Encoder
     from qta.index import build_index, check_folder
+    from qta.live import ids_there
     from qta.location import Location
 
     location = Location.of(milvus) if milvus else None
@@ -68,6 +70,8 @@ def index(
         report.parent.mkdir(parents=True, exist_ok=True)  # before the work rather than after it
     if location is None:
         check_folder(out)
+    encoder = Encoder()
+    before = set() if location else ids_there(out, encoder)
     up_to = last_revision(out)  # what a service that is running takes from now on comes on top
     skipped: list[Skipped] = []
     found = read_tools(tools, format_, skipped if skip_invalid else None)
@@ -78,9 +82,9 @@ def index(
         if location:
             from qta.shared import index_in_milvus
 
-            index_in_milvus(toolset, location, out, Encoder(), bar.update)
+            index_in_milvus(toolset, location, out, encoder, bar.update)
         else:
-            build_index(toolset, out, Encoder(), bar.update, up_to)
+            build_index(toolset, out, encoder, bar.update, up_to)
     if report:
         twins = find_twins(toolset)
         left_out = [vars(entry) for entry in skipped]
@@ -89,6 +93,9 @@ def index(
         click.echo(
             f"{len(twins.exact)} groups of equal tools, {len(twins.near)} pairs of similar ones: {report}", err=True
         )
+    if gone := sorted(before.difference(toolset.ids)):
+        shown = ", ".join(gone[:_SHOWN]) + (", ..." if len(gone) > _SHOWN else "")
+        click.echo(f"no longer there ({len(gone):,}): {shown}", err=True)
     note = f", {len(skipped)} records left out" if skip_invalid else ""
     click.echo(f"indexed {len(toolset):,} tools in {out}{note}")
 

@@ -247,10 +247,13 @@ def _remarks(view: _View, asked: Request, choice: Choice, chosen: Chosen) -> lis
     """Return what of the filter, of `always` and of the budget did not go as asked."""
     unknown = view.selector.unknown(asked.wanted, asked.granted)
     lost = [repr(tool_id) for tool_id in dict.fromkeys(asked.always) if tool_id not in choice.pinned]
+    there = {*(scored.tool_id for scored in chosen.ranking), *chosen.too_large}
+    crowded = [repr(tool_id) for tool_id in choice.pinned if tool_id not in there] if chosen.ranking else []
     return [
         *([remark("filter_unknown", unknown)] if unknown else []),
         *([remark("filter_leaves_nothing")] if asked.wanted != ALL and not choice.available else []),
         *([remark("always_unknown", lost)] if lost else []),
+        *([remark("always_over_budget", crowded)] if crowded else []),
         *(
             [remark("larger_than_budget", [repr(one) for one in chosen.too_large])]
             if chosen.too_large and chosen.ranking

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mtrb.errors import QTAError
 from mtrb.types import Tool, Toolset
-from qta.changes import Change, ChangeLog
+from qta.changes import Change, ChangeLog, last_revision
 from qta.embeddings import embedded_text, text_hashes
 from qta.encoder import Encoder
 from qta.index import MANIFEST, ToolIndex, build_index, load_index, read_manifest
@@ -270,6 +270,17 @@ class LiveCatalogue:
             reason = error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else error
             logger.error("changes could not be merged, and stay where they are: %s", reason)
             self._merge_again = time.monotonic() + _MERGE_PAUSE
+
+
+def ids_there(folder: Path, encoder: Encoder) -> set[str]:
+    """Return the ids of the tools that an index folder has; none where no index can be read."""
+    try:
+        index = load_index(folder, encoder)
+        changes = ChangeLog(folder).since(index.revision) if last_revision(folder) > index.revision else []
+    except QTAError:
+        return set()
+    last = {change.tool_id: change.tool is not None for change in changes}
+    return {tool_id for tool_id in {*index.ids, *last} if last.get(tool_id, True)}
 
 
 def _added_vectors(overlay: Overlay) -> dict[bytes, Vector]:

@@ -21,10 +21,14 @@ _DETAILS = {
     "filter_unknown": "the filter names what no tool has: {named}",
     "filter_leaves_nothing": "the filter leaves no tool to choose from",
     "always_unknown": "'always' names tools that there are not, or that the filter excludes: {named}",
+    "always_over_budget": "'always' names more than fits into the token_budget; left out: {named}",
     "larger_than_budget": "left out, each being larger than the whole token_budget: {named}",
     "budget_too_small": "not even the best tool fits into the token_budget; raise it, or ask for less detail",
     "feedback_unavailable": "the request could not be kept, so that there is no request_id to give feedback on",
 }
+
+REASONS = tuple(_DETAILS)
+"""What `reason` may be."""
 
 _SHOWN, _LONGEST = 5, 100  # names in a detail, and characters of each
 

@@ -4,9 +4,11 @@ The routes do not build these: an engine's answer is JSON already, and checking 
 than to rank.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
+
+from qta.remarks import REASONS
 
 
 class Content(BaseModel):
@@ -126,7 +128,7 @@ class RankedId(Place):
 class Degradation(Content):
     """Something that did not go as asked."""
 
-    reason: str
+    reason: Annotated[str, Field(json_schema_extra={"enum": list(REASONS)})]
     detail: str
 
 

@@ -16,13 +16,16 @@ from flask import Flask
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters
 
+from qta.location import TOKEN
+from qta.remarks import REASONS
+from service.config import Settings
 from service.openapi import openapi
 from service.routes import register_routes
 from service.schemas import FeedbackRequest, RetrieveRequest
 from tests.conftest import ROOT, Server, serving
 
 PAGES = {name: (ROOT / "docs" / f"{name}.md").read_text("utf-8") for name in ("api", "mcp", "python")}
-CHANGING = {"timing_ms"}
+CHANGING = {"timing_ms", "request_id"}
 
 
 def blocks(page: str) -> list[tuple[str, str]]:
@@ -78,6 +81,13 @@ def test_the_api_page_has_every_route_and_every_field() -> None:
             assert f"| `{method.upper()} {path}` |" in PAGES["api"]
     for field in (*RetrieveRequest.model_fields, *FeedbackRequest.model_fields):
         assert f"| `{field}` |" in PAGES["api"]
+    assert all(f"`{reason}`" in PAGES["api"] for reason in REASONS)
+
+
+def test_the_operations_page_has_every_setting() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text("utf-8")
+    for name in (*(f"QTA_{field.upper()}" for field in Settings.model_fields), TOKEN):
+        assert re.search(rf"^\|.*`{name}`.*\|$", page, re.MULTILINE), name
 
 
 @pytest.mark.parametrize("number", [0, 1])

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from pathlib import Path
 
 from packaging.requirements import Requirement
 
@@ -28,6 +29,14 @@ def test_an_interpreter_that_is_set_up_is_used_and_nothing_installed() -> None:
         assert "/some/python -m" in commands or target == "install"
         assert "pip install" not in commands
         assert "venv" not in commands
+
+
+def test_serving_again_builds_no_index_in_place_of_a_changed_one(tmp_path: Path) -> None:
+    given = ("-n", "serve", "PYTHON=/some/python", f"INDEX={tmp_path}")
+    assert "qta index sample: " in make(*given)
+    (tmp_path / "manifest.json").touch()
+    assert "qta index" not in make(*given)
+    assert "qta index own.json " in make(*given, "TOOLS=own.json")
 
 
 def test_serving_installs_no_torch_and_the_rest_the_pinned_one() -> None:

@@ -1,7 +1,7 @@
 """A user's own benchmark: a catalogue in any format, and annotated requests in JSON Lines."""
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,12 +77,21 @@ def _suggestion(tool_id: str, toolset: Toolset) -> str:
     return f"; did you mean {near[0]!r}?" if near else "; ids are SOURCE/NAME, as `qta retrieve` shows them"
 
 
-def load_files(tools: str, queries: str, split: str | None = None) -> Benchmark:
-    """Read a user's own catalogue and annotated queries; `split` keeps the records that name it.
+def load_files(tools: str | Sequence[str], queries: str, split: str | None = None, named: bool = True) -> Benchmark:
+    """Read a user's own catalogue, of one file or several, and annotated queries.
+
+    `split` keeps the queries that name it; without `named` all of a file where none names any.
 
     Raises:
-        InputError: a file or record is invalid.
+        InputError: a file or record is invalid, or there is no such split.
     """
-    records = read_queries(Path(queries))
+    records = list(read_queries(Path(queries)))
+    splits = sorted({str(record["split"]) for _, record in records if record.get("split") is not None})
+    if not (named or splits):
+        split = None
     kept = [entry for entry in records if split is None or entry[1].get("split") == split]
-    return make_benchmark(Path(queries).stem, split or "all", Toolset(read_tools([tools])), kept)
+    if records and not kept:
+        there = f"there are {', '.join(splits)}; name one with --split" if splits else "no query names a split"
+        raise InputError(f"{Path(queries).stem}: there are no queries in the split {split!r}: {there}")
+    toolset = Toolset(read_tools([tools] if isinstance(tools, str) else tools))
+    return make_benchmark(Path(queries).stem, split or "all", toolset, kept)

@@ -19,11 +19,11 @@ _file = click.Path(dir_okay=False, path_type=Path)
 
 @click.command("eval")
 @click.argument("datasets", nargs=-1)
-@click.option("--tools", help="A catalogue of your own, in any format of `qta index`.")
+@click.option("--tools", multiple=True, help="A catalogue of your own, as for `qta index`; may be given again.")
 @click.option("--queries", help="Its annotated requests: JSON Lines with id, query and tools.")
 @click.option("--system", "systems", multiple=True, default=("clauses",), show_default=True, help="May be given again.")
 @click.option(
-    "--split", default="test", show_default=True, help="For a catalogue of your own: all, or what `split` says."
+    "--split", default="test", show_default=True, help="All of your own requests with `all`, or where none has a split."
 )
 @click.option("--k", "cutoffs", type=click.IntRange(1, 1000), multiple=True, default=(5, 10), show_default=True)
 @click.option("--measure", "more", multiple=True, help="Report this too, e.g. Recall@20 or MRR; may be given again.")
@@ -37,7 +37,7 @@ _file = click.Path(dir_okay=False, path_type=Path)
 @click.option("--fail-under", "floors", multiple=True, metavar="MEASURE=SHARE", help="Exit with 1 when a row is below.")
 def evaluate(
     datasets: tuple[str, ...],
-    tools: str | None,
+    tools: tuple[str, ...],
     queries: str | None,
     systems: tuple[str, ...],
     split: str,
@@ -63,7 +63,7 @@ def evaluate(
         raise click.UsageError(f"--plot {plot_file}: expected a file that ends in .png, .svg or .pdf")
     if plot_file and not find_spec("matplotlib"):
         raise MissingDependencyError("--plot needs matplotlib; `make install`, or pip install matplotlib")
-    _spare_inputs((tools, queries), (json_file, markdown_file, plot_file))
+    _spare_inputs((*tools, queries), (json_file, markdown_file, plot_file))
     bounds = [_parse_floor(floor) for floor in floors]
     measures = [measure @ k for measure in (Sufficiency, nDCG) for k in cutoffs]
     measures += [*map(_parse_measure, more), *(measure for measure, _ in bounds)]
@@ -103,7 +103,7 @@ def _spare_inputs(inputs: Sequence[str | None], outputs: Sequence[Path | None]) 
             raise click.UsageError(f"{output} is what is to be measured; write into another file")
 
 
-def _tasks(datasets: tuple[str, ...], tools: str | None, queries: str | None, split: str) -> "list[Task]":
+def _tasks(datasets: tuple[str, ...], tools: tuple[str, ...], queries: str | None, split: str) -> "list[Task]":
     from functools import partial
 
     from mtrb.benchmarks import DATASETS, load, load_examples, load_files
@@ -114,10 +114,11 @@ def _tasks(datasets: tuple[str, ...], tools: str | None, queries: str | None, sp
     if bool(tools) == bool(datasets):
         raise click.UsageError(f"name datasets ({', '.join(DATASETS)}), or give --tools and --queries")
     if tools and queries:
-        given = click.get_current_context().get_parameter_source("split")
-        own_split = None if given == click.core.ParameterSource.DEFAULT or split == "all" else split
+        source = click.get_current_context().get_parameter_source("split")
+        named = source != click.core.ParameterSource.DEFAULT
+        own = partial(load_files, tools, queries, None if split == "all" else split, named)
         examples = partial(load_files, tools, queries, "train")
-        return [Task(queries, partial(load_files, tools, queries, own_split), lambda: [examples()])]
+        return [Task(queries, own, lambda: [examples()])]
     unknown = [dataset for dataset in datasets if dataset not in DATASETS]
     if unknown:
         raise click.UsageError(f"unknown dataset {unknown[0]!r}; known: {', '.join(DATASETS)}")

@@ -20,12 +20,12 @@ _SAID = {"unaligned": "unaligned, as its base serves unseen requests better"}
 
 _REQUESTS = (
     click.argument("dataset", required=False),
-    click.option("--tools", help="A catalogue of your own, in any format of `qta index`."),
+    click.option("--tools", multiple=True, help="A catalogue of your own, as for `qta index`; may be given again."),
     click.option("--queries", help="Its annotated requests: JSON Lines with id, query and tools."),
     click.option("--from-feedback", is_flag=True, help="Learn from what was fed back to the service of --index."),
     click.option("--index", "folder", type=_folder, help="The index folder with that feedback."),
     click.option(
-        "--split", default="train", show_default=True, help="Of the dataset, or what `split` says in your requests."
+        "--split", default="train", show_default=True, help="All of your own requests, where none has a split."
     ),
     click.option("--examples", type=click.IntRange(1), help="Learn from the first so many requests only."),
 )
@@ -37,7 +37,7 @@ def _from_requests(command: Callable[..., None]) -> Callable[..., None]:
     @wraps(command)
     def run(
         dataset: str | None,
-        tools: str | None,
+        tools: tuple[str, ...],
         queries: str | None,
         from_feedback: bool,
         folder: Path | None,
@@ -47,7 +47,7 @@ def _from_requests(command: Callable[..., None]) -> Callable[..., None]:
     ) -> None:
         def load() -> "Benchmark":
             if from_feedback:
-                return _first(_fed_back(folder, dataset or tools or queries), examples)
+                return _first(_fed_back(folder, dataset or " ".join(tools) or queries), examples)
             if folder:
                 raise click.UsageError("--index is for --from-feedback; name a catalogue of your own with --tools")
             return _first(_annotated(dataset, tools, queries, split), examples)
@@ -152,7 +152,7 @@ def restore(folder: Path) -> None:
     click.echo(f"{folder} serves {serve_the_one_before(folder).name} again")
 
 
-def _annotated(dataset: str | None, tools: str | None, queries: str | None, split: str) -> "Benchmark":
+def _annotated(dataset: str | None, tools: tuple[str, ...], queries: str | None, split: str) -> "Benchmark":
     from mtrb.benchmarks import DATASETS, load, load_files
 
     if bool(tools) != bool(queries):
@@ -161,7 +161,7 @@ def _annotated(dataset: str | None, tools: str | None, queries: str | None, spli
         raise click.UsageError(f"name a dataset ({', '.join(DATASETS)}), or give --tools and --queries")
     if dataset is not None:
         return load(dataset, split)
-    return load_files(str(tools), str(queries), split if _given("split") else None)
+    return load_files(tools, str(queries), None if split == "all" else split, _given("split"))
 
 
 def _fed_back(folder: Path | None, other: str | None) -> "Benchmark":

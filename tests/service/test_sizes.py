@@ -60,6 +60,18 @@ def test_a_budget_below_every_tool_says_so(server: Server) -> None:
     assert set(reasons(large)) <= {"larger_than_budget"}
 
 
+def test_what_must_come_and_does_not_fit_is_named(server: Server) -> None:
+    always = ["shop/request_refund", "weather/find_location", "shop/list_orders"]
+    answer = ask(server, query="refund", detail="name", token_budget=50, always=always)
+    left = set(always) - set(ids(answer))
+    assert ids(answer)
+    assert left
+    [told] = answer["degraded"]
+    assert told["reason"] == "always_over_budget"
+    assert all(tool_id in told["detail"] for tool_id in left)
+    assert ask(server, query="refund", detail="name", token_budget=500, always=always)["degraded"] == []
+
+
 def test_another_tokenizer_counts(tmp_path: Path, sample_folder: Path, cli: Callable[..., Finished]) -> None:
     letters = Tokenizer(models.WordLevel({"?": 0}, unk_token="?"))
     letters.pre_tokenizer = pre_tokenizers.Split("", "isolated")

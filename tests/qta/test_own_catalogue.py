@@ -1,0 +1,81 @@
+"""A catalogue and annotated requests of one's own: splits, several files, and what a new index no longer has."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Finished
+
+Command = Callable[..., Finished]
+
+TOOLS = [
+    {"name": "get_weather", "description": "Weather forecast for a city."},
+    {"name": "send_mail", "description": "Send an email to someone."},
+    {"name": "find_contact", "description": "Look up somebody's mail address by name."},
+    {"name": "convert_currency", "description": "Convert an amount from one currency into another."},
+]
+
+
+def write_lines(path: Path, records: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return path
+
+
+@pytest.fixture
+def tools(tmp_path: Path) -> Path:
+    return write_lines(tmp_path / "own.jsonl", TOOLS)
+
+
+@pytest.fixture
+def queries(tmp_path: Path) -> Path:
+    records = [
+        {"query": "will it rain in Oslo", "tools": ["own/get_weather"], "split": "test"},
+        {"query": "mail Ann the report", "tools": ["own/find_contact", "own/send_mail"], "split": "test"},
+        {"query": "what are 5 euro in yen", "tools": ["own/convert_currency"], "split": "validation"},
+    ]
+    return write_lines(tmp_path / "queries.jsonl", records)
+
+
+def refusal(finished: Finished) -> str:
+    assert (finished.status, finished.out) == (2, "")
+    return finished.err
+
+
+def test_a_split_of_ones_own_queries(cli: Command, tools: Path, queries: Path, tmp_path: Path) -> None:
+    own = ("eval", "--tools", tools, "--queries", queries, "--json", tmp_path / "r.json")
+    assert cli(*own, "--split", "validation").status == 0
+    row = json.loads((tmp_path / "r.json").read_text())["rows"][0]
+    assert (row["split"], row["queries"]) == ("validation", 1)
+    refused = refusal(cli(*own, "--split", "train"))
+    assert "no queries in the split 'train': there are test, validation; name one with --split" in refused
+    assert cli(*own).status == 0, "the default is the test split where there are splits"
+    row = json.loads((tmp_path / "r.json").read_text())["rows"][0]
+    assert (row["split"], row["queries"]) == ("test", 2)
+    unsplit = write_lines(tmp_path / "all.jsonl", [{"query": "will it rain in Oslo", "tools": ["own/get_weather"]}])
+    assert cli("eval", "--tools", tools, "--queries", unsplit).status == 0
+    assert "no query names a split" in refusal(cli("eval", "--tools", tools, "--queries", unsplit, "--split", "test"))
+
+
+def test_a_catalogue_of_several_files(cli: Command, tools: Path, tmp_path: Path) -> None:
+    more = write_lines(tmp_path / "more.jsonl", [{"name": "dance", "description": "Dance a polka."}])
+    asked = [
+        {"query": "will it rain", "tools": ["own/get_weather"]},
+        {"query": "dance with me", "tools": ["more/dance"]},
+    ]
+    both = ("--tools", tools, "--tools", more, "--queries", write_lines(tmp_path / "q.jsonl", asked))
+    assert cli("eval", *both, "--json", tmp_path / "r.json").status == 0
+    assert json.loads((tmp_path / "r.json").read_text())["rows"][0]["tools"] == 5
+    assert cli("train", "examples", *both, "--out", tmp_path / "learnt").status == 0
+
+
+def test_what_a_new_index_lacks_is_said(cli: Command, tools: Path, tmp_path: Path) -> None:
+    index = ("index", tools, "--out", tmp_path / "index")
+    assert cli(*index).err == ""
+    put = write_lines(tmp_path / "more.jsonl", [{"name": "dance", "description": "Dance a polka."}])
+    assert cli("tools", "add", put, "--index", tmp_path / "index").status == 0
+    assert cli("tools", "remove", "own/send_mail", "--index", tmp_path / "index").status == 0
+    assert cli(*index).err == "no longer there (1): more/dance\n"
+    assert cli(*index).err == ""

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from mtrb.errors import InputError
 from mtrb.formats.render import Detail, OutputFormat, renamed_parameters, render, search_output
-from mtrb.identifiers import is_unicode
+from mtrb.identifiers import clean_tool_id, is_unicode
 from mtrb.types import ScoredTool, Tool
 from qta.budget import Budget
 from qta.selection import ALL, Filter
@@ -79,6 +79,7 @@ class Request:
         counted = isinstance(self.k, Integral) and not isinstance(self.k, bool) and self.k > 0
         if not (counted or self.k == "auto" or (self.k is None and self.budget)):
             raise InputError(f"k is {self.k!r}; expected how many tools, 1 or more, or 'auto'")
+        object.__setattr__(self, "always", tuple(map(clean_tool_id, self.always)))  # as their owner wrote them
 
 
 @dataclass(frozen=True)

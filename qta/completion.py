@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from mtrb.errors import ArtefactError
 from mtrb.identifiers import split_identifier
 from mtrb.types import Tool
+from qta.tokens import stem_of
 
 FILE = "completion.json"
 
@@ -27,6 +28,10 @@ _NOBODYS = {
     "token": {"next", "page", "paging", "pagination", "continuation", "sync", "cursor", "client", "idempotency"},
     "key": {"idempotency", "sort", "partition"},
 }
+# What lets a caller in, or tells one call from others: what another source has of it is of no use here.
+_OWN = frozenset(
+    map(stem_of, ("token", "api", "public", "private", "secret", "access", "request", "client", "session"))
+)
 # What a name says of how well a tool serves to look something up.
 _LOOKUP = {
     **dict.fromkeys(("search", "find", "lookup", "resolve"), 3),
@@ -83,10 +88,13 @@ class Providers:
         """
         things = sorted(set(_needed_things(tool)) - set(provided_things(tool)))
         known = [self, *([more] if more else [])]
-        found = ([one for providers in known for one in providers._by_thing.get(thing, ())] for thing in things)
-        if allowed is not None:
-            found = ([one for one in providers if allowed[one.position]] for providers in found)
-        return [group for providers in found if (group := _nearest(tool, providers))]
+        groups = []
+        for thing in things:
+            found = [one for providers in known for one in providers._by_thing.get(thing, ())]
+            if allowed is not None:
+                found = [one for one in found if allowed[one.position]]
+            groups.append(_nearest(tool, found, elsewhere=thing not in _OWN))
+        return list(filter(None, groups))
 
     def save(self, folder: Path) -> None:
         """Write what `load` reads."""
@@ -123,7 +131,7 @@ def provided_things(tool: Tool) -> set[str]:
     strength = _strength(tool)
     if not strength:
         return set()
-    words = {_singular(word) for word in split_identifier(tool.name)}
+    words = {stem_of(word.casefold()) for word in split_identifier(tool.name)}
     # A search may take the id as one filter among others; what just gets a thing cannot do without.
     return words - set(_needed_things(tool, optional=strength == 1))
 
@@ -153,15 +161,15 @@ def _thing(parameter: str, segment: str = "") -> Iterator[str]:
     if words[-1] == "token":
         yield "token"
     elif len(words) > 1:
-        yield words[-2]
+        yield stem_of(split_identifier(parameter)[-2].casefold())
     elif segment:
-        yield _singular(split_identifier(segment)[-1]) if split_identifier(segment) else segment
+        yield stem_of((split_identifier(segment) or [segment])[-1].casefold())
 
 
-def _nearest(tool: Tool, providers: Sequence[Provider]) -> list[Provider]:
+def _nearest(tool: Tool, providers: Sequence[Provider], elsewhere: bool) -> list[Provider]:
     own = [one for one in providers if one.source == tool.source]
     tagged = [one for one in own if not tool.tags or set(one.tags) & set(tool.tags)]
-    others = [one for one in providers if one.source != tool.source]
+    others = [one for one in providers if one.source != tool.source] if elsewhere else []
     return sorted(tagged or others, key=lambda one: (-one.strength, one.position))[:_MOST_PROVIDERS]
 
 

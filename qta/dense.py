@@ -74,6 +74,7 @@ class DenseIndex:
         # The setting belongs to the calling thread. One query is fastest on one core, and requests run in parallel.
         faiss.omp_set_num_threads(1)
         found: NDArray[np.int64] = np.sort(self._codes.search(vector[None], n)[1][0])
+        found = found[found >= 0]  # of a text of which nothing is known there are none
         return found if allowed is None else found[allowed[found]]
 
     def cosines(self, vector: NDArray[np.float32], positions: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -19,7 +19,7 @@ from qta.choosing import Choice, Chosen
 from qta.conformal import LEVEL
 from qta.encoder import Encoder
 from qta.examples import usage_prior
-from qta.feedback import WEIGHT, FeedbackStore, tenant_of
+from qta.feedback import MOST, WEIGHT, FeedbackStore, tenant_of
 from qta.hybrid import HybridRetriever, Trace
 from qta.lesson import UNTAUGHT, Lesson
 from qta.overlay import Overlay
@@ -66,7 +66,7 @@ class _View:
             prior = dict(self.taught.stages.prior)
             for tool_id, bonus in usage_prior(self.uses.get(tenant, {}), WEIGHT).items():
                 if (at := self.now.position(tool_id)) is not None:
-                    prior[at] = prior.get(at, 0.0) + bonus
+                    prior[at] = prior.get(at, 0.0) + min(bonus, MOST)
             found = self.retrievers[known] = self.taught.with_prior(prior)
         return found
 
@@ -176,6 +176,8 @@ class Engine:
         if chosen.tokens is not None:
             clock.stop("tokens")
         fits = calibration.fits(trace.nearest) if reading.understood and not trace.named else 1.0
+        if not reading.understood and not any(scored.score > 0 for scored in chosen.ranking):
+            fits = 0.0  # no word of it is known either
         answer = Answer(
             query=asked.query,
             k=asked.k if isinstance(asked.k, int) and asked.budget is None else len(tools),

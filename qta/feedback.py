@@ -29,6 +29,9 @@ ALL = "*"
 WEIGHT = 0.05
 """What the logarithm of a tool's uses counts beside a cosine: tools must be about as near for it to matter."""
 
+MOST = 0.15
+"""What a tool is raised by at most, after some twenty uses: else one that is used much would be in every answer."""
+
 KEPT = 100_000
 """Requests, and as many pieces of feedback, that are kept at most."""
 

@@ -40,7 +40,7 @@ from qta.encoder import Encoder
 from qta.lexical import LexicalIndex, lexical_text
 from qta.names import NameIndex
 
-FORMAT = 4
+FORMAT = 5
 TEXT = "name as words: description, read in English"
 """What is embedded (`embedded_text`); changes whenever that does, so that old vectors are not mixed with new."""
 

@@ -3,7 +3,9 @@
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from urllib.parse import unquote
 
+from mtrb.identifiers import clean_tool_id
 from mtrb.types import Tool
 from qta.overlay import Joined, Overlay
 from qta.selection import namespace_of
@@ -42,7 +44,7 @@ def list_tools(
         search: stands in the id or in the name, in capitals or not.
         namespaces: a tool is in one of them; None allows all.
     """
-    ids = _matching(now, prefix, search, namespaces)
+    ids = _matching(now, clean_tool_id(prefix), search, namespaces)
     start = bisect_right(ids, after) if after else 0
     found = ids[start : start + limit]
     more = start + limit < len(ids)
@@ -66,4 +68,4 @@ def _matching(now: Overlay, prefix: str, search: str, namespaces: Collection[str
 
 def _shown(now: Overlay, names: Sequence[str], tool_id: str) -> str:
     position = now.position(tool_id)
-    return f"{tool_id}\n{'' if position is None else names[position]}".casefold()
+    return f"{tool_id}\n{unquote(tool_id)}\n{'' if position is None else names[position]}".casefold()

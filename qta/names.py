@@ -96,7 +96,7 @@ def _mention(text: str, words: "Sequence[regex.Match[str]]", start: int, length:
     after = words[end][0].casefold() if end < len(words) else ""
     marked = (
         (before in _QUOTES and after in _QUOTES and before != "")
-        or after == "("
+        or (after == "(" and words[end].start() == words[end - 1].end())  # a call; prose leaves a blank
         or before in _CALLED
         or after in _CALLED
         or not (before or after)

@@ -30,6 +30,8 @@ _DETAILS = {
 REASONS = tuple(_DETAILS)
 """What `reason` may be."""
 
+NOTHING_FITS = "no tool seems to fit the request; these are the nearest"
+
 _SHOWN, _LONGEST = 5, 100  # names in a detail, and characters of each
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from mtrb.identifiers import clean_tool_id
 from qta.overlay import Overlay
 from qta.store import Columns
 
@@ -37,6 +38,12 @@ class Filter:
     namespaces: tuple[str, ...] | None = None
     include: tuple[str, ...] | None = None
     exclude: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Take ids as their owner wrote them."""
+        if self.include is not None:
+            object.__setattr__(self, "include", tuple(map(clean_tool_id, self.include)))
+        object.__setattr__(self, "exclude", tuple(map(clean_tool_id, self.exclude)))
 
 
 ALL = Filter()

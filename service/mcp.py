@@ -28,9 +28,11 @@ from pydantic.json_schema import GenerateJsonSchema
 from werkzeug.exceptions import HTTPException, NotFound
 
 from mtrb.errors import QTAError
+from mtrb.identifiers import clean_tool_id
 from qta import __version__
 from qta.asking import Answer, Request
 from qta.engine import Engine
+from qta.remarks import NOTHING_FITS
 from qta.selection import namespace_of
 from service.answers import Content
 from service.schemas import WHOLE, Body, QueryText, Wanted
@@ -132,6 +134,8 @@ class _Desk:
         notes = [entry["detail"] for entry in answer.degraded]
         if not answer.tools:
             notes.append("no tool is allowed by the filter; ask with less of it")
+        elif answer.no_tool_fits:
+            notes.append(NOTHING_FITS)
         tools = [
             FoundTool(
                 tool_id=tool.tool_id,
@@ -151,7 +155,7 @@ class _Desk:
         """
         now, granted = self._engine().catalogue.now, self._granted()
         found, unknown = [], []
-        for tool_id in dict.fromkeys(asked.ids):
+        for tool_id in dict.fromkeys(map(clean_tool_id, asked.ids)):
             seen = granted is None or namespace_of(tool_id) in granted
             position = now.position(tool_id) if seen else None
             if position is None:

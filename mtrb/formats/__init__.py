@@ -10,7 +10,7 @@ from typing import Any
 
 from mtrb.errors import InputError
 from mtrb.formats.catalogues import aws_tools, google_tools
-from mtrb.formats.functions import PARSERS, Record, records_of, sniff_record
+from mtrb.formats.functions import PARSERS, Record, is_ours, records_of, sniff_record
 from mtrb.formats.openapi import api_title, is_openapi, operations, parse_operation
 from mtrb.formats.records import is_json_lines, read_document, read_lines
 from mtrb.types import Tool
@@ -85,7 +85,7 @@ def parse_records(records: Sequence[Any], source: str) -> Iterator[tuple[int, To
     usual = next(filter(None, map(sniff_record, records)), "native")
 
     def parse(record: Mapping[str, Any], source: str) -> Tool:
-        return PARSERS[sniff_record(record) or ("native" if "id" in record else usual)](record, source)
+        return PARSERS[sniff_record(record) or ("native" if is_ours(record) else usual)](record, source)
 
     for place, outer in enumerate(records):
         inner = list(records_of([outer], str(place), source))  # several, where it is an OpenAI namespace
@@ -174,6 +174,6 @@ def _sniffed(records: Iterator[Record], path: Path, format: str | None) -> tuple
     usual = certain or "native"
 
     def parse(record: Mapping[str, Any], source: str) -> Tool:
-        return PARSERS[sniff_record(record) or usual](record, source)
+        return PARSERS[sniff_record(record) or ("native" if is_ours(record) else usual)](record, source)
 
     return chain(seen, records), parse

@@ -66,6 +66,12 @@ def _text(record: Mapping[str, Any], key: str, limit: int | None = None) -> str:
     return value
 
 
+def _schema_in(record: Mapping[str, Any]) -> Any:
+    """Return the parameters of a record, under the first of the names that they have: ours, Gemini's, LangChain's."""
+    names = ("parameters", "parametersJsonSchema", "parameters_json_schema", "args_schema", "args")
+    return next((record[name] for name in names if record.get(name) is not None), None)
+
+
 def parse_native(record: Mapping[str, Any], source: str) -> Tool:
     """Read our own record: `name`, and optionally `id`, `description`, `parameters`, `tags`, `source`.
 
@@ -75,7 +81,7 @@ def parse_native(record: Mapping[str, Any], source: str) -> Tool:
     given = record.get("id")
     if given is not None and (not isinstance(given, str | int) or not str(given).strip()):
         raise ValueError("id must be a text that is not empty")
-    parameters = normalise_parameters(record.get("parameters"))
+    parameters = normalise_parameters(_schema_in(record))
     tags = record.get("tags") or ([record["category"]] if isinstance(record.get("category"), str) else ())
     tool_id = clean_tool_id(str(given)) if given is not None else None
     return tool_from(record, _text(record, "source") or source, parameters, tool_id, tags)
@@ -95,7 +101,7 @@ def parse_openai(record: Mapping[str, Any], source: str) -> Tool:
     function = record.get(kind, record)
     if not isinstance(function, Mapping):
         raise ValueError(f"{kind!r} must be an object")
-    return tool_from(function, source, _FREE_TEXT if kind == "custom" else check_schema(function.get("parameters")))
+    return tool_from(function, source, _FREE_TEXT if kind == "custom" else check_schema(_schema_in(function)))
 
 
 _FREE_TEXT = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
@@ -136,6 +142,11 @@ PARSERS: dict[str, Callable[[Mapping[str, Any], str], Tool]] = {
     "anthropic": parse_anthropic,
     "mcp": parse_mcp,
 }
+
+
+def is_ours(record: Mapping[str, Any]) -> bool:
+    """Tell whether a record that shows no other format has a field that only ours has."""
+    return not {"id", "tags", "source"}.isdisjoint(record)
 
 
 def sniff_record(record: object) -> str | None:

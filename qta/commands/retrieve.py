@@ -91,9 +91,11 @@ def _list(answer: "Answer") -> None:
 
 
 def _notes(answer: "Answer") -> list[str]:
+    from qta.remarks import NOTHING_FITS
+
     notes = [entry["detail"] for entry in answer.degraded]
     if answer.no_tool_fits:
-        notes.append("no tool seems to fit the request; these are the nearest")
+        notes.append(NOTHING_FITS)
     elif answer.confidence is not None:
         notes.append(f"enough with a probability of {answer.confidence}")
     if answer.tokens is not None:

@@ -82,8 +82,10 @@ def list_(folder: Path, prefix: str, search: str, namespace: str | None, as_json
 @index_option
 def remove(ids: tuple[str, ...], folder: Path) -> None:
     """Remove the tools of IDS; where one of them is not there, none is removed."""
+    from mtrb.identifiers import clean_tool_id
+
     catalogue = _open(folder)
-    now = catalogue.now
+    now, ids = catalogue.now, tuple(map(clean_tool_id, ids))
     missing = [tool_id for tool_id in ids if now.position(tool_id) is None]
     if missing:
         raise click.UsageError(f"there is no tool {', '.join(missing[:5])}; `qta tools list` shows all ids")

@@ -3,6 +3,7 @@
 from flask import Blueprint, Response, current_app, request
 from werkzeug.exceptions import NotFound
 
+from mtrb.identifiers import clean_tool_id
 from qta.feedback import tenant_of
 from service.answers import FeedbackAnswer
 from service.auth import caller, scope
@@ -33,12 +34,13 @@ def feedback() -> Response:
     given = FeedbackRequest.parse(request.get_data())
     if not current_app.extensions["feedback"]:
         raise NotFound("feedback is switched off; it is taken where QTA_FEEDBACK is on")
-    known = set(engine().permitted(given.used, caller().granted))
-    unknown = [at for at, tool_id in enumerate(given.used) if tool_id not in known]
+    used = [clean_tool_id(tool_id) for tool_id in given.used]  # as their owner wrote them
+    known = set(engine().permitted(used, caller().granted))
+    unknown = [at for at, tool_id in enumerate(used) if tool_id not in known]
     if unknown:
         raise UnprocessableRequest(
             [InvalidField(f"used.{at}", "no tool of this id is in the catalogue") for at in unknown]
         )
-    if not engine().feedback.add(given.request_id, given.used, tenant_of(caller().granted)):
+    if not engine().feedback.add(given.request_id, used, tenant_of(caller().granted)):
         raise NotFound("no request of this request_id, by a key of the same namespaces, was answered in the last day")
-    return json_response({"request_id": given.request_id, "used": list(dict.fromkeys(given.used))})
+    return json_response({"request_id": given.request_id, "used": list(dict.fromkeys(used))})

@@ -147,9 +147,10 @@ def delete_tools() -> Response:
     asked = DeleteRequest.parse(request.get_data())
     catalogue = _catalogue()
     now = catalogue.now
-    known = [tool_id for tool_id in dict.fromkeys(asked.ids) if _is_known(now, tool_id)]
+    ids = {tool_id: clean_tool_id(tool_id) for tool_id in asked.ids}  # as their owner wrote them
+    known = list(dict.fromkeys(tool_id for tool_id in ids.values() if _is_known(now, tool_id)))
     _refuse_others(known)
-    missing = [tool_id for tool_id in dict.fromkeys(asked.ids) if tool_id not in set(known)]
+    missing = [given for given, tool_id in ids.items() if tool_id not in set(known)]
     removed = catalogue.remove(known).removed
     return json_response(Removed(removed=removed, missing=missing, revision=_revision(catalogue)))
 

@@ -61,25 +61,38 @@ class NameIndex:
 
         A tool that is not allowed has no name: its longer name does not hide the shorter one of another tool.
         """
-        words = list(_WORD.finditer(text))
-        found: list[list[int]] = []
-        start = 0
-        while start < len(words):
-            step = 1
-            for length in sorted(self._lengths.get(words[start][0].casefold(), ()), reverse=True):
-                mentioned = self._named(_mention(text, words, start, length))
-                positions = [at for at in mentioned if allowed is None or allowed[at]]
-                if positions:
-                    found.append(positions)
-                    step = length
-                    break
-            start += step
-        return found
+        return find_names(text, [(self, 0)], allowed)
 
-    def _named(self, mention: _Mention) -> Iterator[int]:
+    def lengths(self, word: str) -> set[int]:
+        """Return how many words those names have that begin with a word."""
+        return self._lengths.get(word, set())
+
+    def named(self, mention: _Mention) -> Iterator[int]:
+        """Yield the tools that a stretch of a request names."""
         for entry in self._entries.get(_normal(mention.text), ()):
             if mention.marked or _is_identifier(entry.spelling, mention.text):
                 yield entry.position
+
+
+def find_names(
+    text: str, indexes: Sequence[tuple[NameIndex, int]], allowed: NDArray[np.bool_] | None = None
+) -> list[list[int]]:
+    """Find names as `NameIndex.find` does, in several indexes at once, each with where its first tool stands."""
+    words = list(_WORD.finditer(text))
+    found: list[list[int]] = []
+    start = 0
+    while start < len(words):
+        step, first = 1, words[start][0].casefold()
+        for length in sorted({one for index, _ in indexes for one in index.lengths(first)}, reverse=True):
+            mention = _mention(text, words, start, length)
+            mentioned = (at + offset for index, offset in indexes for at in index.named(mention))
+            positions = [at for at in mentioned if allowed is None or allowed[at]]
+            if positions:
+                found.append(positions)
+                step = length
+                break
+        start += step
+    return found
 
 
 def _is_identifier(spelling: str, mentioned: str) -> bool:

@@ -20,7 +20,7 @@ from qta.completion import Provider, Providers
 from qta.dense import DenseIndex
 from qta.index import ToolIndex
 from qta.lexical import LexicalIndex
-from qta.names import NameIndex
+from qta.names import NameIndex, find_names
 from qta.store import Columns
 
 Scores = NDArray[np.float32]
@@ -207,7 +207,4 @@ class OverlayNames:
 
     def find(self, text: str, allowed: NDArray[np.bool_] | None = None) -> list[list[int]]:
         """Return the tools of each name in the text; what is not alive is left out by the caller's mask."""
-        before, added = (None, None) if allowed is None else (allowed[: self.first], allowed[self.first :])
-        return self.base.find(text, before) + [
-            [at + self.first for at in group] for group in self.added.find(text, added)
-        ]
+        return find_names(text, [(self.base, 0), (self.added, self.first)], allowed)

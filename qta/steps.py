@@ -12,9 +12,11 @@ _NUMBERING = regex.compile(r"^\s*(?:[-*•]|\(?\d{1,2}[.):]|step\s+\d+:)\s*", re
 _ITEM = regex.compile(r"^\s*(?:[-*•]|\(?\d{1,2}[.)])\s+")
 _NUMBERED = regex.compile(r"(?:^|\s)\(?(\d{1,2})[.)]\s+")
 _THINKING = regex.compile(r"<think>.*?(?:</think>|\Z)", regex.DOTALL)
+# After "Dr." nothing new begins; and "also" or "next" begins something only where a clause does.
 _CLAUSE = regex.compile(
-    r"(?<=[.!?;])\s+|(?<=[。！？；])|; |, and "  # noqa: RUF001
-    r"|\b(?:and then|then|after that|afterwards|next|also|additionally|furthermore|finally)\b,?"
+    r"(?<!\b(?:Dr|Mr|Mrs|Ms|Prof|St|vs|e\.g|i\.e)\.)(?<=[.!?;])\s+|(?<=[。！？；])|; |, and "  # noqa: RUF001
+    r"|\b(?:and then|then|after that|afterwards)\b,?"
+    r"|(?:^|(?<=[,.;!?]\s)|(?<=\band\s))(?:next|also|additionally|furthermore|finally)\b,?"
 )
 
 

@@ -152,6 +152,29 @@ def test_formats_may_be_mixed(tmp_path: Path) -> None:
     assert chat.parameters == mcp.parameters == SCHEMA
 
 
+def test_our_own_records_stay_what_they_are_beside_others(tmp_path: Path) -> None:
+    own = {
+        "id": "crm/refund",
+        "name": "refund",
+        "tags": ["billing"],
+        "source": "crm",
+        "parameters": {"order": "a number"},
+    }
+    chat = {"type": "function", "function": {"name": "b", "parameters": SCHEMA}}
+    [alone] = read_tools([write(tmp_path / "alone.json", [own])])
+    for records in ([own, chat], [chat, own]):
+        assert alone in list(read_tools([write(tmp_path / "t.json", records)]))
+
+
+@pytest.mark.parametrize("key", ["parametersJsonSchema", "parameters_json_schema", "args_schema"])
+def test_the_schema_is_found_by_the_names_of_other_libraries(key: str, tmp_path: Path) -> None:
+    for record in ({"name": "a", key: SCHEMA}, {"type": "function", "function": {"name": "a", key: SCHEMA}}):
+        [tool] = read_tools([write(tmp_path / "t.json", [record])])
+        assert tool.parameters == SCHEMA
+    [tool] = read_tools([write(tmp_path / "t.json", [{"name": "a", "args": SCHEMA["properties"]}])])
+    assert tool.parameters["properties"] == SCHEMA["properties"]
+
+
 def test_tools_and_functions_of_one_request_are_both_read(tmp_path: Path) -> None:
     request = {"tools": [{"type": "function", "function": {"name": "a"}}], "functions": [{"name": "b"}]}
     assert [tool.name for tool in read_tools([write(tmp_path / "t.json", request)])] == ["a", "b"]

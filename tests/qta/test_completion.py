@@ -88,6 +88,26 @@ def test_all_parameters_count_only_where_nothing_is_said_of_what_is_required(
     assert bool(providers(tool, needing("list_orders"))) == needed
 
 
+@pytest.mark.parametrize(
+    "things",
+    ["movies", "databases", "branches", "matches", "statuses", "cookies", "companies", "boxes", "addresses", "days"],
+)
+def test_a_plural_of_any_form_provides_the_id_of_one(things: str) -> None:
+    one = {"movies": "movie", "cookies": "cookie", "databases": "database", "days": "day"}.get(
+        things, things.removesuffix("ies") + "y" if things.endswith("ies") else things.removesuffix("es")
+    )
+    found = providers(needing(f"get_{one}_reviews", f"{one}_id"), needing(f"list_{things}"))
+    assert found == {f"get_{one}_reviews": [[f"list_{things}"]]}
+
+
+@pytest.mark.parametrize("credential", ["token", "api_key", "public_key", "request_id", "client_id", "access_token"])
+def test_what_lets_a_caller_in_is_not_taken_from_another_source(credential: str) -> None:
+    named = credential.partition("_")[0] if not credential.endswith("token") else "token"
+    elsewhere, own = needing(f"list_{named}s", source="other"), needing(f"list_{named}s", source="s")
+    assert providers(needing("post", credential), elsewhere) == {}
+    assert providers(needing("post", credential), elsewhere, own) == {"post": [[f"list_{named}s"]]}
+
+
 def test_those_made_for_searching_come_first() -> None:
     found = providers(
         needing("cancel_order", "order_id"), needing("get_orders"), needing("list_orders"), needing("search_orders")

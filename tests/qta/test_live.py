@@ -74,6 +74,26 @@ def test_a_write_goes_by_what_others_wrote_also_while_the_index_cannot_be_read(f
     assert other.remove([NEW.tool_id]) == Written(removed=1)
 
 
+def test_a_name_is_found_the_same_before_and_after_a_merge(folder: Path, encoder: Encoder) -> None:
+    catalogue = LiveCatalogue(folder, encoder)
+    names = ["GET /thing/{thing_id}", "send_thing", "GET /thing/{thing_id}/parts", "send_thing"]
+    tools = [Tool(f"s/n{n}", name, "", {}, (), "s") for n, name in enumerate(names)]
+    catalogue.put(tools[:2])
+    catalogue.merge()
+    catalogue.put(tools[2:])
+    texts = ["call GET /thing/{thing_id}/parts", "use send_thing", "use GET /thing/{thing_id} and send_thing"]
+
+    def named() -> list[list[list[str]]]:
+        now = catalogue.now
+        found = [now.finder.find(text, now.alive) for text in texts]
+        return [[sorted(now.ids[at] for at in group) for group in groups] for groups in found]
+
+    before = named()
+    assert before == [[["s/n2"]], [["s/n1", "s/n3"]], [["s/n0"], ["s/n1", "s/n3"]]]
+    catalogue.merge()
+    assert named() == before
+
+
 def test_only_changed_texts_are_embedded(folder: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
     catalogue = LiveCatalogue(folder, encoder)
     asked: list[str] = []

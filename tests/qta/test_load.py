@@ -46,6 +46,18 @@ def test_records_of_every_form_are_searched() -> None:
     assert tools.about["tools"] == len(RECORDS)
 
 
+def test_of_a_request_of_which_nothing_is_known_no_tool_comes_twice() -> None:
+    records = [{"name": f"tool_{n}", "description": f"Handle the widget number {n}."} for n in range(5001)]
+    tools = qta.load(tools=[*records, {"name": "pay_wages", "description": "Pay the wages."}])
+    for query in ("\N{GRINNING FACE}", "\N{GRINNING FACE} \N{PARTY POPPER} \N{PARTY POPPER} wages"):
+        ids = [tool.tool_id for tool in tools.retrieve(query, k=5).tools]
+        assert len(set(ids)) == len(ids) == 5
+    assert ids[0] == "pay_wages", "a word of it is known"
+    unknown = tools.retrieve("\N{GRINNING FACE}", k="auto")
+    assert unknown.no_tool_fits
+    assert unknown.confidence == 0
+
+
 def test_the_folder_of_records_goes_with_what_was_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     tools = qta.load(tools=RECORDS[:1])

@@ -23,6 +23,10 @@ CLAUSE_CASES = {
     "1) book a flight to Rome 2) reserve a room for two": ["book a flight to Rome", "reserve a room for two"],
     "Start it at level 29. Then count the birds.": ["Start it at level 29", "Then count the birds"],
     "refund order 8841\nand do it again for Bob": [],
+    "Schedule a meeting with Bob next Monday at 10am": [],
+    "Also send the report to Dr. Smith at the office": [],
+    "find the order that was also sent to Bob": [],
+    "Find the order 8841, also refund it to Bob": ["Find the order 8841", "refund it to Bob"],
     "9:30 call Bob at home\n10:15 meet Ann at work": [],
     "-5 degrees in Oslo\n-3 degrees in Rome": [],
     "Plan a trip for\nthe whole family:\n- find a hotel\n  near the old city\n- book a train to it": [

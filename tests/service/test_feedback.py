@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from qta import feedback
+from qta.asking import Request
 from qta.encoder import Encoder
 from qta.engine import Engine
-from qta.feedback import ALL, FILE, FeedbackStore, annotated_requests
+from qta.feedback import ALL, FILE, MOST, FeedbackStore, annotated_requests
 from qta.index import build_index
 from service import Settings, create_app
 from tests.conftest import Reply, Server, serving
@@ -50,6 +51,16 @@ def prior(answer: Any, tool_id: str = RAISED) -> float:
 
 def say(server: Server, request_id: str, used: Any) -> Reply:
     return server.ask("/feedback", {"request_id": request_id, "used": used})
+
+
+def test_what_is_used_all_the_time_is_not_in_every_answer(folder: Path, encoder: Encoder) -> None:
+    engine = Engine.open(folder)
+    for _ in range(300):
+        assert engine.feedback.add(engine.feedback.record("mail the report to Ann", ALL), ["mail/send_message"], ALL)
+    answer = engine.answer(Request("what is the weather in Oslo", 3, explain=True))
+    assert "mail/send_message" not in [tool.tool_id for tool in answer.tools]
+    [why] = engine.answer(Request("use mail/send_message", 1, explain=True)).why or ()
+    assert why["prior"] == MOST
 
 
 def test_what_was_used_ranks_higher_in_every_worker_within_a_second(workers: Server) -> None:

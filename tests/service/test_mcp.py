@@ -116,6 +116,12 @@ def test_an_empty_answer_says_why(talk: Callable[[str, Talk], Any]) -> None:
     assert "filter" in found.structured_content["notes"][0]
 
 
+def test_an_answer_that_does_not_fit_says_so(talk: Callable[[str, Talk], Any]) -> None:
+    found = talk("http", call("search_tools", query="bake a sourdough bread with a crust"))
+    assert found.structured_content["tools"]
+    assert "no tool seems to fit" in found.structured_content["notes"][-1]
+
+
 def test_unknown_ids_are_named_beside_what_is_known(talk: Callable[[str, Talk], Any]) -> None:
     answer = talk("http", call("get_tool_details", ids=["shop/list_orders", "shop/nothing"])).structured_content
     assert [tool["tool_id"] for tool in answer["tools"]] == ["shop/list_orders"]

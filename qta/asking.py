@@ -23,15 +23,17 @@ class Form:
         format: whose shape.
         detail: how much of our own records; the vendors' are always whole.
         call_id: of the call that a `tool_search_output` answers.
+        shared: names that several tools have, see `render`; the engine knows them.
     """
 
     format: OutputFormat = "native"
     detail: Detail = "full"
     call_id: str | None = None
+    shared: frozenset[str] = frozenset()
 
     def write(self, tools: Sequence[Tool]) -> tuple[Any, dict[str, str]]:
         """Return the tools as they go to the vendor, and the id of the tool behind each name."""
-        written, names = render(tools, self.format, self.detail)
+        written, names = render(tools, self.format, self.detail, self.shared)
         return (search_output(written, self.call_id) if self.format == "tool_search_output" else written), names
 
 

@@ -148,6 +148,8 @@ class Engine:
     def answer(self, asked: Request) -> Answer:
         """Rank the tools for a request and return the first of those that may be in the answer."""
         clock, view = _Clock(), self._look()
+        if asked.form.format != "native":
+            asked = replace(asked, form=replace(asked.form, shared=view.selector.shared_names(asked.granted)))
         mask = view.selector.allowed(asked.wanted, asked.granted)
         available = int(mask.sum())
         allowed = mask if available < len(mask) else None

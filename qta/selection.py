@@ -1,7 +1,9 @@
 """Which tools a request may get: by the caller's namespaces, and by what the request itself says."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, compress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,6 +77,7 @@ class Selector:
     now: Overlay
     base: Facets
     _known: dict[tuple[Filter, frozenset[str] | None], Mask] = field(default_factory=dict)
+    _shared: dict[frozenset[str] | None, frozenset[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._added = Facets.of(self.now.added, len(self.now.base.ids))
@@ -87,6 +90,16 @@ class Selector:
                 self._known.clear()
             self._known[key] = self._mask(wanted, granted)
         return self._known[key]
+
+    def shared_names(self, granted: frozenset[str] | None) -> frozenset[str]:
+        """Return the names that several of the granted tools have."""
+        if granted not in self._shared:
+            if len(self._shared) > _REMEMBERED:
+                self._shared.clear()
+            names = chain(self.now.base.columns.names, self.now.added.names)
+            counted = Counter(compress(names, self.allowed(ALL, granted).tolist()))
+            self._shared[granted] = frozenset(name for name, count in counted.items() if count > 1)
+        return self._shared[granted]
 
     def permitted(self, tool_ids: Sequence[str], wanted: Filter, granted: frozenset[str] | None) -> list[str]:
         """Return those of the ids that there are, in a granted namespace and not excluded, whatever else is wanted."""

@@ -7,7 +7,7 @@ parameters that Anthropic does not allow, see `renamed_parameters`.
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from mtrb.formats.schema import without_alternatives
@@ -86,7 +86,7 @@ _VENDORS: Mapping[str, _Vendor] = {
 
 
 def render(
-    tools: Sequence[Tool], format: OutputFormat, detail: Detail = "full"
+    tools: Sequence[Tool], format: OutputFormat, detail: Detail = "full", shared: Collection[str] = ()
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """Return tools in a format, and the id of the tool behind each name.
 
@@ -95,6 +95,7 @@ def render(
         format: whose shape; `tool_search_output` has that of `openai_responses`, and is put into its envelope by
             `search_output`.
         detail: `name` and `description` leave the schemas out of our own records; vendors' shapes are always whole.
+        shared: names that several tools of the catalogue have; each of them gets another, the same in every answer.
     """
     if format == "native":
         return [_native(tool, detail) for tool in tools], {tool.tool_id: tool.tool_id for tool in tools}
@@ -102,7 +103,7 @@ def render(
     names: dict[str, str] = {}
     written = []
     for tool in tools:
-        name, attempt = vendor_name(tool, format), 0
+        name, attempt = _slug(tool, vendor) if tool.name in shared else vendor_name(tool, format), 0
         while name in names:  # two tools of one allowed name, or one that is called as another is mapped
             name, attempt = _slug(tool, vendor, attempt), attempt + 1
         names[name] = tool.tool_id

@@ -11,6 +11,7 @@ import pytest
 
 import qta
 from mtrb.errors import ArtefactError, InputError
+from qta.asking import Form, Request
 from qta.rewriting import RewriterChoice
 from tests.conftest import ROOT
 
@@ -44,6 +45,28 @@ def test_records_of_every_form_are_searched() -> None:
     assert found == {"will it rain": "get_weather", "5 euro in yen": "convert"}
     assert tools.retrieve("read_file", k=1).tools[0].tool_id == "files/read"
     assert tools.about["tools"] == len(RECORDS)
+
+
+@pytest.mark.parametrize("format_", ["openai", "anthropic", "tool_reference", "mcp"])
+def test_a_name_that_several_tools_have_is_none_of_theirs_in_any_answer(format_: Any) -> None:
+    named = {"gmail": "Send an email via Gmail.", "outlook": "Send an email via Outlook."}
+    records = [
+        {"id": f"{one}/send_email", "name": "send_email", "description": text, "source": one}
+        for one, text in named.items()
+    ]
+    tools = qta.load(tools=[*records, {"name": "rain", "description": "Will it rain?"}])
+    behind: dict[str, set[str]] = {}
+    for query, k in (("email Bob via Gmail", 2), ("email Bob via Outlook", 2), ("email Bob via Outlook", 1)):
+        answer = tools.answer(Request(query, k, form=Form(format_))).to_json()
+        for name, tool_id in answer["names"].items():
+            behind.setdefault(tool_id, set()).add(name)
+    assert {tool_id: len(names) for tool_id, names in behind.items() if tool_id != "rain"} == {
+        "gmail/send_email": 1,
+        "outlook/send_email": 1,
+    }
+    assert not any("send_email" in names for names in behind.values())
+    alone = tools.answer(Request("will it rain", 1, form=Form(format_))).to_json()
+    assert "names" not in alone
 
 
 def test_of_a_request_of_which_nothing_is_known_no_tool_comes_twice() -> None:

@@ -37,7 +37,8 @@ help:           ## Show this help
 	@echo "Variables: PYTHON (an interpreter that is set up), TOOLS, INDEX, HOST, PORT, RESULTS, PYTEST_ARGS"
 
 # An index that is there may hold tools that were put into it since, so that it is only built again when TOOLS is given.
-serve: $(if $(filter file,$(origin TOOLS)),$(if $(wildcard $(INDEX)/manifest.json),$(SERVE_ENV),index),index) ## Index TOOLS (the bundled sample unless set) and serve them on 127.0.0.1:8000
+serve: $(SERVE_ENV) ## Index TOOLS (the bundled sample unless set) and serve them on 127.0.0.1:8000
+	$(QTA) index $(TOOLS) --out $(INDEX)$(if $(filter file,$(origin TOOLS)), --keep)
 	$(QTA) serve --index $(INDEX) --host $(HOST) --port $(PORT)
 
 index: $(SERVE_ENV) ## Index TOOLS into INDEX

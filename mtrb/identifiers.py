@@ -25,7 +25,7 @@ def make_tool_id(source: str, name: str) -> str:
 
 def clean_tool_id(tool_id: str) -> str:
     """Encode what a given id may not hold and keep the rest, so that encoding twice changes nothing."""
-    return quote(tool_id.strip(), safe=_SAFE + "%")
+    return quote(tool_id.strip(), safe=_SAFE + "%", errors="replace")
 
 
 def slug(title: str) -> str:

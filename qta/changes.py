@@ -168,6 +168,14 @@ class ChangeLog:
             ).fetchall()
         return [_change(*row) for row in rows]
 
+    def ids_since(self, revision: int) -> dict[str, bool]:
+        """Return the ids that were changed after a revision, and whether each is there since."""
+        with self._connection() as connection:
+            rows = connection.execute(
+                "SELECT tool_id, record IS NOT NULL FROM changes WHERE revision > ?", (revision,)
+            ).fetchall()
+        return {tool_id: bool(there) for tool_id, there in rows}
+
     def stamp(self) -> int:
         """Return a number that changes whenever something was written, by whomever: cheap to ask for."""
         self._notice()
@@ -231,6 +239,15 @@ def last_revision(folder: Path) -> int:
         ArtefactError: the log is damaged.
     """
     return ChangeLog(folder).revision if (folder / FILE).exists() else 0
+
+
+def ids_since(folder: Path, revision: int) -> dict[str, bool]:
+    """Return the ids that were changed after a revision, and whether each is there since.
+
+    Raises:
+        ArtefactError: the log is damaged.
+    """
+    return ChangeLog(folder).ids_since(revision) if (folder / FILE).exists() else {}
 
 
 def _change(tool_id: str, revision: int, record: bytes | None, vector: bytes | None) -> Change:

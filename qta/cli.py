@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -16,6 +16,9 @@ from qta.commands.sync import sync
 from qta.commands.tools import tools
 from qta.commands.train import train
 from qta.refusals import run_command
+
+if TYPE_CHECKING:
+    from qta.encoder import Encoder
 
 _FORMATS = ("native", "openai", "anthropic", "mcp", "openapi")
 _SHOWN = 5  # ids of a list
@@ -39,9 +42,16 @@ def cli() -> None:
 )
 @click.option("--format", "format_", type=click.Choice(_FORMATS), help="Format of all files; sniffed when not given.")
 @click.option("--skip-invalid", is_flag=True, help="Leave invalid records out, and list them.")
+@click.option("--keep", is_flag=True, help="Leave an index as it is that is there and can be served.")
 @click.option("--report", type=_file, help="Write equal and nearly equal tools to this JSON file.")
 def index(
-    tools: tuple[str, ...], out: Path, milvus: str | None, format_: str | None, skip_invalid: bool, report: Path | None
+    tools: tuple[str, ...],
+    out: Path,
+    milvus: str | None,
+    format_: str | None,
+    skip_invalid: bool,
+    keep: bool,
+    report: Path | None,
 ) -> None:
     """Index TOOLS: files, sample:, botocore: (AWS) or google: (Google APIs).
 
@@ -71,7 +81,10 @@ def index(
     if location is None:
         check_folder(out)
     encoder = Encoder()
-    before = set() if location else ids_there(out, encoder)
+    if keep and _can_be_opened(out, encoder):
+        click.echo(f"{out} is there, and is left as it is")
+        return
+    before = set() if location else ids_there(out)
     up_to = last_revision(out)  # what a service that is running takes from now on comes on top
     skipped: list[Skipped] = []
     found = read_tools(tools, format_, skipped if skip_invalid else None)
@@ -98,6 +111,17 @@ def index(
         click.echo(f"no longer there ({len(gone):,}): {shown}", err=True)
     note = f", {len(skipped)} records left out" if skip_invalid else ""
     click.echo(f"indexed {len(toolset):,} tools in {out}{note}")
+
+
+def _can_be_opened(folder: Path, encoder: "Encoder") -> bool:
+    from mtrb.errors import QTAError
+    from qta.index import load_index
+
+    try:
+        load_index(folder, encoder)
+    except QTAError:
+        return False
+    return True
 
 
 @cli.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from mtrb.errors import ArtefactError
 from mtrb.identifiers import split_identifier
 from mtrb.types import Tool
-from qta.tokens import stem_of
 
 FILE = "completion.json"
 
 _PLACEHOLDER = re.compile(r"(?:/([^/{}]+))?/\{([^/{}]+)\}")
+_ES = re.compile(r"(?:[sxzo]|[cs]h)e$")  # boxes are many of a box, and databases of a database
 _ID_WORDS = frozenset(("id", "key", "uuid", "slug", "token", "handle"))
 # Before such a word: what an answer gives for its own next page, what the caller makes up, and what is a field's name.
 _NOBODYS = {
@@ -29,9 +29,7 @@ _NOBODYS = {
     "key": {"idempotency", "sort", "partition"},
 }
 # What lets a caller in, or tells one call from others: what another source has of it is of no use here.
-_OWN = frozenset(
-    map(stem_of, ("token", "api", "public", "private", "secret", "access", "request", "client", "session"))
-)
+_OWN = frozenset(("token", "api", "public", "private", "secret", "access", "request", "client", "session"))
 # What a name says of how well a tool serves to look something up.
 _LOOKUP = {
     **dict.fromkeys(("search", "find", "lookup", "resolve"), 3),
@@ -131,7 +129,7 @@ def provided_things(tool: Tool) -> set[str]:
     strength = _strength(tool)
     if not strength:
         return set()
-    words = {stem_of(word.casefold()) for word in split_identifier(tool.name)}
+    words = {_form(word) for word in split_identifier(tool.name)}
     # A search may take the id as one filter among others; what just gets a thing cannot do without.
     return words - set(_needed_things(tool, optional=strength == 1))
 
@@ -161,9 +159,9 @@ def _thing(parameter: str, segment: str = "") -> Iterator[str]:
     if words[-1] == "token":
         yield "token"
     elif len(words) > 1:
-        yield stem_of(split_identifier(parameter)[-2].casefold())
+        yield _form(split_identifier(parameter)[-2])
     elif segment:
-        yield stem_of((split_identifier(segment) or [segment])[-1].casefold())
+        yield _form((split_identifier(segment) or [segment])[-1])
 
 
 def _nearest(tool: Tool, providers: Sequence[Provider], elsewhere: bool) -> list[Provider]:
@@ -171,6 +169,16 @@ def _nearest(tool: Tool, providers: Sequence[Provider], elsewhere: bool) -> list
     tagged = [one for one in own if not tool.tags or set(one.tags) & set(tool.tags)]
     others = [one for one in providers if one.source != tool.source] if elsewhere else []
     return sorted(tagged or others, key=lambda one: (-one.strength, one.position))[:_MOST_PROVIDERS]
+
+
+def _form(word: str) -> str:
+    """Return what one and many of a thing have in common: movi of movie and movies, databas, branch, status."""
+    word = word.casefold()
+    if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "sis", "xis")):
+        word = word[:-1]
+    if len(word) > 3 and (word.endswith("ie") or _ES.search(word)):
+        return word[:-1]
+    return f"{word[:-1]}i" if re.search(r"[^aeiou]y$", word) else word
 
 
 def _singular(word: str) -> str:

@@ -14,7 +14,7 @@ _TURNS = 3  # the most that are taken
 _SHORT = 4  # words; a turn of fewer hardly ever says everything
 _LONG = 10  # words; one of more hardly ever leans, whatever it points at
 _LONGEST = 10_000  # characters
-_PASTED = 1_500  # characters; a longer turn holds something that was not typed
+_PASTED, _ASKED = 1_500, 300  # characters: of a turn that holds something pasted, and of a line that asks
 _TEXT_BLOCKS = ("text", "input_text")
 _TIME = r"\s+(?:week|weekend|month|quarter|year|morning|afternoon|evening|spring|summer|autumn|fall|winter|\w+day)\b"
 _POINTING = regex.compile(
@@ -43,11 +43,9 @@ def request_of(messages: Sequence[Mapping[str, Any]]) -> str | None:
 
 
 def _in_short(turn: str) -> str:
-    """Put the end of a long turn first: what is pasted is long, and what is asked of it stands before or behind it."""
-    if len(turn) <= _PASTED:
-        return turn
+    """Put the last line of a long turn first, where it is short: what is asked of something pasted, and behind it."""
     start, _, end = turn.rpartition("\n")
-    return f"{end[-_PASTED:]}\n{start or turn}"
+    return f"{end}\n{start}" if len(turn) > _PASTED and len(end) <= _ASKED else turn
 
 
 def leans(turn: str) -> bool:

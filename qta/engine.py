@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 
@@ -178,8 +179,8 @@ class Engine:
         if chosen.tokens is not None:
             clock.stop("tokens")
         fits = calibration.fits(trace.nearest) if reading.understood and not trace.named else 1.0
-        if not reading.understood and not any(scored.score > 0 for scored in chosen.ranking):
-            fits = 0.0  # no word of it is known either
+        if not (reading.understood or trace.named or any(trace.words.values())):
+            fits = 0.0  # no word of it is in any tool either
         answer = Answer(
             query=asked.query,
             k=asked.k if isinstance(asked.k, int) and asked.budget is None else len(tools),
@@ -250,7 +251,7 @@ class Engine:
 def _remarks(view: _View, asked: Request, choice: Choice, chosen: Chosen) -> list[dict[str, str]]:
     """Return what of the filter, of `always` and of the budget did not go as asked."""
     unknown = view.selector.unknown(asked.wanted, asked.granted)
-    lost = [repr(tool_id) for tool_id in dict.fromkeys(asked.always) if tool_id not in choice.pinned]
+    lost = [repr(unquote(tool_id)) for tool_id in dict.fromkeys(asked.always) if tool_id not in choice.pinned]
     there = {*(scored.tool_id for scored in chosen.ranking), *chosen.too_large}
     crowded = [repr(tool_id) for tool_id in choice.pinned if tool_id not in there] if chosen.ranking else []
     return [

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from mtrb.errors import QTAError
 from mtrb.types import Tool, Toolset
-from qta.changes import Change, ChangeLog, last_revision
+from qta.changes import Change, ChangeLog, ids_since
 from qta.embeddings import embedded_text, text_hashes
 from qta.encoder import Encoder
 from qta.index import MANIFEST, ToolIndex, build_index, load_index, read_manifest
 from qta.overlay import Overlay
+from qta.store import ToolStore
 
 Vector = NDArray[np.float32]
 
@@ -272,15 +273,15 @@ class LiveCatalogue:
             self._merge_again = time.monotonic() + _MERGE_PAUSE
 
 
-def ids_there(folder: Path, encoder: Encoder) -> set[str]:
-    """Return the ids of the tools that an index folder has; none where no index can be read."""
+def ids_there(folder: Path) -> set[str]:
+    """Return the ids of the tools that an index folder has, of whatever version; none where they cannot be read."""
     try:
-        index = load_index(folder, encoder)
-        changes = ChangeLog(folder).since(index.revision) if last_revision(folder) > index.revision else []
-    except QTAError:
+        manifest = read_manifest(folder)
+        last = ids_since(folder, manifest.revision)
+        ids = ToolStore(folder / manifest.build).columns.ids
+    except (QTAError, OSError, ValueError, TypeError):
         return set()
-    last = {change.tool_id: change.tool is not None for change in changes}
-    return {tool_id for tool_id in {*index.ids, *last} if last.get(tool_id, True)}
+    return {tool_id for tool_id in {*ids, *last} if last.get(tool_id, True)}
 
 
 def _added_vectors(overlay: Overlay) -> dict[bytes, Vector]:

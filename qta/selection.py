@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, compress
+from urllib.parse import unquote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,7 +124,7 @@ class Selector:
         ]
         ids = [*(wanted.include or ()), *wanted.exclude]
         known = set(self.permitted(ids, ALL, granted))
-        return [*found, *(f"tool {tool_id!r}" for tool_id in dict.fromkeys(ids) if tool_id not in known)]
+        return [*found, *(f"tool {unquote(tool_id)!r}" for tool_id in dict.fromkeys(ids) if tool_id not in known)]
 
     def _has(self, seen: Mask, facet: str, value: str) -> bool:
         return any(seen[getattr(facets, facet).get(value, _NOWHERE)].any() for facets in (self.base, self._added))

@@ -14,9 +14,9 @@ _NUMBERED = regex.compile(r"(?:^|\s)\(?(\d{1,2})[.)]\s+")
 _THINKING = regex.compile(r"<think>.*?(?:</think>|\Z)", regex.DOTALL)
 # After "Dr." nothing new begins; and "also" or "next" begins something only where a clause does.
 _CLAUSE = regex.compile(
-    r"(?<!\b(?:Dr|Mr|Mrs|Ms|Prof|St|vs|e\.g|i\.e)\.)(?<=[.!?;])\s+|(?<=[。！？；])|; |, and "  # noqa: RUF001
+    r"(?<!\b(?:Dr|Mr|Mrs|Ms|Prof|vs|e\.g|i\.e)\.)(?<=[.!?;])\s+|(?<=[。！？；])|; |, and "  # noqa: RUF001
     r"|\b(?:and then|then|after that|afterwards)\b,?"
-    r"|(?:^|(?<=[,.;!?]\s)|(?<=\band\s))(?:next|also|additionally|furthermore|finally)\b,?"
+    r"|(?<=^|[\n,.;:!?(]\s*|\s[\u2013-]\s+|\band\s+)(?:next|also|additionally|furthermore|finally)\b,?"
 )
 
 

@@ -49,7 +49,7 @@ def _word_tokens(word: str, stop: bool, stem: bool) -> list[str]:
     parts = [_fold(part) for part in split_identifier(word)]
     words = [whole] if len(parts) < 2 else [whole, *parts]
     kept = [word for word in words if word and not (stop and word in _STOP_WORDS)]
-    return [stem_of(word) for word in kept] if stem else kept
+    return [_stem(word) for word in kept] if stem else kept
 
 
 def _fold(text: str) -> str:
@@ -57,8 +57,7 @@ def _fold(text: str) -> str:
     return unicodedata.normalize("NFC", _ACCENT.sub("", decomposed))
 
 
-def stem_of(word: str) -> str:
-    """Return what an English word has in common with its other forms: movi of movie and movies."""
+def _stem(word: str) -> str:
     if not hasattr(_local, "stemmer"):
         _local.stemmer = Stemmer.Stemmer("english")
     stem: str = _local.stemmer.stemWord(word)

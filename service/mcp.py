@@ -155,11 +155,12 @@ class _Desk:
         """
         now, granted = self._engine().catalogue.now, self._granted()
         found, unknown = [], []
-        for tool_id in dict.fromkeys(map(clean_tool_id, asked.ids)):
+        for given in dict.fromkeys(asked.ids):
+            tool_id = clean_tool_id(given)
             seen = granted is None or namespace_of(tool_id) in granted
             position = now.position(tool_id) if seen else None
             if position is None:
-                unknown.append(tool_id)
+                unknown.append(given)
                 continue
             tool = now.tools[position]
             found.append(

@@ -2,7 +2,6 @@
 
 import re
 import subprocess
-from pathlib import Path
 
 from packaging.requirements import Requirement
 
@@ -31,12 +30,10 @@ def test_an_interpreter_that_is_set_up_is_used_and_nothing_installed() -> None:
         assert "venv" not in commands
 
 
-def test_serving_again_builds_no_index_in_place_of_a_changed_one(tmp_path: Path) -> None:
-    given = ("-n", "serve", "PYTHON=/some/python", f"INDEX={tmp_path}")
-    assert "qta index sample: " in make(*given)
-    (tmp_path / "manifest.json").touch()
-    assert "qta index" not in make(*given)
-    assert "qta index own.json " in make(*given, "TOOLS=own.json")
+def test_serving_again_keeps_what_was_put_unless_other_tools_are_named() -> None:
+    given = ("-n", "serve", "PYTHON=/some/python", "INDEX=own")
+    assert "qta index sample: --out own --keep\n" in make(*given)
+    assert "qta index own.json --out own\n" in make(*given, "TOOLS=own.json")
 
 
 def test_serving_installs_no_torch_and_the_rest_the_pinned_one() -> None:

@@ -77,6 +77,11 @@ def _suggestion(tool_id: str, toolset: Toolset) -> str:
     return f"; did you mean {near[0]!r}?" if near else "; ids are SOURCE/NAME, as `qta retrieve` shows them"
 
 
+def split_names(records: Iterable[tuple[str, Mapping[str, Any]]]) -> list[str]:
+    """Return the splits that query records name."""
+    return sorted({str(record["split"]) for _, record in records if record.get("split") not in (None, "")})
+
+
 def load_files(tools: str | Sequence[str], queries: str, split: str | None = None, named: bool = True) -> Benchmark:
     """Read a user's own catalogue, of one file or several, and annotated queries.
 
@@ -86,10 +91,10 @@ def load_files(tools: str | Sequence[str], queries: str, split: str | None = Non
         InputError: a file or record is invalid, or there is no such split.
     """
     records = list(read_queries(Path(queries)))
-    splits = sorted({str(record["split"]) for _, record in records if record.get("split") is not None})
+    splits = split_names(records)
     if not (named or splits):
         split = None
-    kept = [entry for entry in records if split is None or entry[1].get("split") == split]
+    kept = [entry for entry in records if split is None or str(entry[1].get("split")) == split]
     if records and not kept:
         there = f"there are {', '.join(splits)}; name one with --split" if splits else "no query names a split"
         raise InputError(f"{Path(queries).stem}: there are no queries in the split {split!r}: {there}")

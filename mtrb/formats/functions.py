@@ -68,8 +68,16 @@ def _text(record: Mapping[str, Any], key: str, limit: int | None = None) -> str:
 
 def _schema_in(record: Mapping[str, Any]) -> Any:
     """Return the parameters of a record, under the first of the names that they have: ours, Gemini's, LangChain's."""
-    names = ("parameters", "parametersJsonSchema", "parameters_json_schema", "args_schema", "args")
-    return next((record[name] for name in names if record.get(name) is not None), None)
+    names = ("parameters", "parametersJsonSchema", "parameters_json_schema")
+    for name in names:
+        if record.get(name) is not None:
+            return record[name]
+    schema, properties = record.get("args_schema"), record.get("args")
+    if isinstance(schema, Mapping) and isinstance(schema.get("properties"), Mapping):
+        return schema
+    if isinstance(properties, Mapping) and all(isinstance(child, Mapping) for child in properties.values()):
+        return {"type": "object", "properties": dict(properties)}
+    return None
 
 
 def parse_native(record: Mapping[str, Any], source: str) -> Tool:

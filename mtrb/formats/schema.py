@@ -118,7 +118,8 @@ def _from_map(parameters: dict[str, Any]) -> dict[str, Any]:
         if isinstance(properties[name].get("required"), bool) and properties[name].pop("required"):
             required.append(name)
     schema: dict[str, Any] = {"type": "object", "properties": properties}
-    return {**schema, "required": required} if required else schema
+    said = any(isinstance(entry, dict) and isinstance(entry.get("required"), bool) for entry in parameters.values())
+    return {**schema, "required": required} if said else schema
 
 
 def _with_json_types(schema: dict[str, Any]) -> dict[str, Any]:

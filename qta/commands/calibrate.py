@@ -18,8 +18,9 @@ from qta.commands.numbers import FiniteRange
     show_default=True,
     help="The probability with which an answer of `-k auto` is to hold every tool that is needed.",
 )
+@click.option("--split", help="Of the requests those that name it.  [default: all but train]")
 @click.option("--rewriter", help="The one that is served, as `qta serve --rewriter`: a folder, or default.")
-def calibrate(folder: Path, queries: str, coverage: float, rewriter: str | None) -> None:
+def calibrate(folder: Path, queries: str, coverage: float, split: str | None, rewriter: str | None) -> None:
     """Calibrate `-k auto` on your own annotated requests, for answers from this index.
 
     It is used from the next request on, also by a service that runs. The requests must be like those that will come,
@@ -33,7 +34,9 @@ def calibrate(folder: Path, queries: str, coverage: float, rewriter: str | None)
 
     encoder = Encoder()
     catalogue = open_catalogue(folder, encoder)
-    annotated = make_benchmark(Path(queries).name, "all", catalogue.now.toolset(), read_queries(Path(queries)))
+    named = ((entry, str(entry[1].get("split"))) for entry in read_queries(Path(queries)))
+    kept = [entry for entry, name in named if (name == split if split else name != "train")]
+    annotated = make_benchmark(Path(queries).name, split or "all", catalogue.now.toolset(), kept)
     opened = RewriterChoice(rewriter).open() if rewriter else ()
     calibration = calibrate_catalogue(catalogue, encoder, annotated, coverage, *opened)
     write_calibration(folder / FILE, calibration)

@@ -171,8 +171,22 @@ def test_the_schema_is_found_by_the_names_of_other_libraries(key: str, tmp_path:
     for record in ({"name": "a", key: SCHEMA}, {"type": "function", "function": {"name": "a", key: SCHEMA}}):
         [tool] = read_tools([write(tmp_path / "t.json", [record])])
         assert tool.parameters == SCHEMA
-    [tool] = read_tools([write(tmp_path / "t.json", [{"name": "a", "args": SCHEMA["properties"]}])])
-    assert tool.parameters["properties"] == SCHEMA["properties"]
+    for own in ({"name": "a", "args": SCHEMA["properties"]}, {"function": {"name": "a", "args": SCHEMA["properties"]}}):
+        [tool] = read_tools([write(tmp_path / "t.json", [own])])
+        assert tool.parameters["properties"] == SCHEMA["properties"]
+
+
+@pytest.mark.parametrize("args", [["repo", "branch"], "--fast", 5, {"x": 1}])
+def test_what_is_called_like_a_schema_and_is_none_is_passed_over(args: Any, tmp_path: Path) -> None:
+    [tool] = read_tools([write(tmp_path / "t.json", [{"name": "clone", "description": "Clone.", "args": args}])])
+    assert tool.parameters == {"type": "object", "properties": {}}
+
+
+def test_that_no_parameter_is_required_is_said(tmp_path: Path) -> None:
+    one = {"type": "string", "required": False}
+    for parameters in ({"order_id": one}, [{"name": "order_id", **one}]):
+        [tool] = read_tools([write(tmp_path / "t.json", [{"name": "a", "parameters": parameters}])])
+        assert tool.parameters["required"] == []
 
 
 def test_tools_and_functions_of_one_request_are_both_read(tmp_path: Path) -> None:

@@ -100,6 +100,21 @@ def test_a_plural_of_any_form_provides_the_id_of_one(things: str) -> None:
     assert found == {f"get_{one}_reviews": [[f"list_{things}"]]}
 
 
+@pytest.mark.parametrize(
+    ("parameter", "other"),
+    [
+        ("listing_id", "list_orders"),
+        ("customer_id", "list_custom_fields"),
+        ("product_id", "list_production_jobs"),
+        ("operation_id", "list_operators"),
+        ("plane_id", "list_plans"),
+        ("author_id", "list_authorizations"),
+    ],
+)
+def test_a_thing_is_not_provided_by_what_only_begins_like_it(parameter: str, other: str) -> None:
+    assert providers(needing("open", parameter), needing(other)) == {}
+
+
 @pytest.mark.parametrize("credential", ["token", "api_key", "public_key", "request_id", "client_id", "access_token"])
 def test_what_lets_a_caller_in_is_not_taken_from_another_source(credential: str) -> None:
     named = credential.partition("_")[0] if not credential.endswith("token") else "token"

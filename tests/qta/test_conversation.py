@@ -17,6 +17,11 @@ def test_what_is_asked_of_something_pasted_is_read_first(turn: str) -> None:
     assert request_of([{"role": "user", "content": blocks}]) == request
 
 
+@pytest.mark.parametrize("turn", [f"Hi!\n{ASKED} {LOG[:3000]}", f"{ASKED} {LOG[:3000]}"])
+def test_nothing_of_a_long_line_is_lost(turn: str) -> None:
+    assert request_of([{"role": "user", "content": turn}]) == turn.strip()
+
+
 def test_a_turn_that_was_typed_is_left_as_it_is() -> None:
     assert (
         request_of([{"role": "user", "content": "refund order 8841\nand tell Bob"}])

@@ -92,7 +92,7 @@ def test_a_damaged_file_is_refused(folder: Path, encoder: Encoder, damage: str) 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 99}, "made with format 99, this version needs 4"),
+        ({"format": 99}, "made with format 99, this version needs 5"),
         ({"encoder": "other@0123"}, "made with encoder 'other@0123'"),
         ({"text": "name only"}, "made with text 'name only'"),
         ({"tools": 7}, "holds 258 tools and 258 vectors, not 7"),

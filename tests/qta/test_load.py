@@ -76,6 +76,8 @@ def test_of_a_request_of_which_nothing_is_known_no_tool_comes_twice() -> None:
         ids = [tool.tool_id for tool in tools.retrieve(query, k=5).tools]
         assert len(set(ids)) == len(ids) == 5
     assert ids[0] == "pay_wages", "a word of it is known"
+    asked = Request("\N{GRINNING FACE} \N{PARTY POPPER} \N{PARTY POPPER} wages", 1, always=("tool_3",))
+    assert not tools.answer(asked).no_tool_fits, "whatever else comes"
     unknown = tools.retrieve("\N{GRINNING FACE}", k="auto")
     assert unknown.no_tool_fits
     assert unknown.confidence == 0

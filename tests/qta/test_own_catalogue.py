@@ -1,7 +1,9 @@
 """A catalogue and annotated requests of one's own: splits, several files, and what a new index no longer has."""
 
 import json
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -77,5 +79,33 @@ def test_what_a_new_index_lacks_is_said(cli: Command, tools: Path, tmp_path: Pat
     put = write_lines(tmp_path / "more.jsonl", [{"name": "dance", "description": "Dance a polka."}])
     assert cli("tools", "add", put, "--index", tmp_path / "index").status == 0
     assert cli("tools", "remove", "own/send_mail", "--index", tmp_path / "index").status == 0
-    assert cli(*index).err == "no longer there (1): more/dance\n"
+    kept = cli(*index, "--keep")
+    assert (kept.out, kept.err) == (f"{tmp_path / 'index'} is there, and is left as it is\n", "")
+    manifest = tmp_path / "index" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"format": 5', '"format": 4'))
+    assert cli(*index, "--keep").err == "no longer there (1): more/dance\n", "it could not be served any more"
     assert cli(*index).err == ""
+
+
+def test_a_damaged_log_does_not_keep_from_indexing_anew(cli: Command, tools: Path, tmp_path: Path) -> None:
+    index = ("index", tools, "--out", tmp_path / "index")
+    assert cli(*index).status == 0
+    put = write_lines(tmp_path / "more.jsonl", [{"name": "dance", "description": "Dance a polka."}])
+    assert cli("tools", "add", put, "--index", tmp_path / "index").status == 0
+    with closing(sqlite3.connect(tmp_path / "index" / "changes.db")) as connection, connection:
+        connection.execute("UPDATE changes SET record = 'damaged'")
+    assert cli(*index) == (0, f"indexed 4 tools in {tmp_path / 'index'}\n", "no longer there (1): more/dance\n")
+
+
+def test_what_was_learnt_from_does_not_calibrate(cli: Command, tools: Path, tmp_path: Path) -> None:
+    assert cli("index", tools, "--out", tmp_path / "index").status == 0
+    records = [
+        {"query": f"will it rain on day {n}", "tools": ["own/get_weather"], "split": "train" if n < 5 else "test"}
+        for n in range(25)
+    ]
+    calibrate = ("calibrate", "--index", tmp_path / "index", "--queries", write_lines(tmp_path / "q.jsonl", records))
+    assert cli(*calibrate).out.startswith("20 requests: ")
+    assert (
+        "are too few" in cli(*calibrate, "--split", "train").err
+        or "needs at least" in cli(*calibrate, "--split", "train").err
+    )

@@ -39,6 +39,14 @@ def test_an_id_is_known_however_it_comes(given: str, server: Server) -> None:
     assert ask(server, filter={"include": [given]})["tools"] == []
 
 
+def test_an_unknown_id_is_told_as_it_was_written(server: Server) -> None:
+    told = ask(server, always=["天气/没有"], filter={"exclude": ["weder hier"]})["degraded"]
+    assert [name in entry["detail"] for name, entry in zip(["weder hier", "天气/没有"], told, strict=True)] == [
+        True,
+        True,
+    ]
+
+
 def test_lists_and_the_command_line_know_it_too(server: Server, tmp_path: Path, cli: Callable[..., Finished]) -> None:
     found = server.ask("/tools?search=%E5%A4%A9%E6%B0%94").json
     assert found["total"] == 1

@@ -15,6 +15,7 @@ from qta.changes import ChangeLog
 from qta.encoder import Encoder
 from qta.engine import Engine
 from qta.index import load_index
+from qta.live import ids_there
 from qta.location import Location, read_location
 from qta.milvus import MilvusStore
 from qta.rewriting import Opened, RewriterChoice
@@ -55,9 +56,8 @@ def count_tools(settings: Settings) -> int:
     """
     location = read_location(settings.index)
     if location is None:
-        count = len(load_index(settings.index, Encoder()).ids)
-        _apart(_open_log, settings.index)
-        return count
+        load_index(settings.index, Encoder())
+        return _apart(_count, settings.index)
     if location.is_file and settings.workers > 1:
         raise InputError(
             f"{location} is a file of Milvus Lite, which one process at a time may open, and there are to be "
@@ -90,8 +90,9 @@ def _open(choice: RewriterChoice) -> None:
     choice.open()
 
 
-def _open_log(folder: Path) -> None:
-    ChangeLog(folder)
+def _count(folder: Path) -> int:
+    ChangeLog(folder)  # which is begun where there is none, or refused
+    return len(ids_there(folder))
 
 
 def _count_in_milvus(location: Location) -> int:

@@ -5,40 +5,11 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any
-
-import pytest
 
 from tests.conftest import Finished
+from tests.own import write_lines
 
 Command = Callable[..., Finished]
-
-TOOLS = [
-    {"name": "get_weather", "description": "Weather forecast for a city."},
-    {"name": "send_mail", "description": "Send an email to someone."},
-    {"name": "find_contact", "description": "Look up somebody's mail address by name."},
-    {"name": "convert_currency", "description": "Convert an amount from one currency into another."},
-]
-
-
-def write_lines(path: Path, records: list[dict[str, Any]]) -> Path:
-    path.write_text("".join(json.dumps(record) + "\n" for record in records))
-    return path
-
-
-@pytest.fixture
-def tools(tmp_path: Path) -> Path:
-    return write_lines(tmp_path / "own.jsonl", TOOLS)
-
-
-@pytest.fixture
-def queries(tmp_path: Path) -> Path:
-    records = [
-        {"query": "will it rain in Oslo", "tools": ["own/get_weather"], "split": "test"},
-        {"query": "mail Ann the report", "tools": ["own/find_contact", "own/send_mail"], "split": "test"},
-        {"query": "what are 5 euro in yen", "tools": ["own/convert_currency"], "split": "validation"},
-    ]
-    return write_lines(tmp_path / "queries.jsonl", records)
 
 
 def refusal(finished: Finished) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -155,13 +156,18 @@ def test_a_killed_worker_is_replaced(sample_folder: Path) -> None:
         assert Path(f"/proc/{pid}/task/{pid}/children").read_text().split() != [worker]
 
 
-def test_the_first_line_says_what_to_try(sample_folder: Path) -> None:
-    environment = {**os.environ, "QTA_INDEX": str(sample_folder), "QTA_PORT": "0"}
+def test_the_first_line_says_how_many_tools_there_are_now_and_what_to_try(
+    sample_folder: Path, tmp_path: Path, cli: Callable[..., Finished]
+) -> None:
+    folder = shutil.copytree(sample_folder, tmp_path / "index")
+    (tmp_path / "zoo.json").write_text('{"tools": [{"name": "feed", "description": "Feed the animals."}]}')
+    assert cli("tools", "add", tmp_path / "zoo.json", "--index", folder).status == 0
+    environment = {**os.environ, "QTA_INDEX": str(folder), "QTA_PORT": "0"}
     with_settings = [sys.executable, "-m", "service", "--workers", "1", "--port", "0"]
     process = subprocess.Popen(with_settings, stdout=subprocess.PIPE, text=True, env=environment)
     try:
         assert process.stdout is not None
-        assert process.stdout.readline().startswith("serving 258 tools on http://127.0.0.1:")
+        assert process.stdout.readline().startswith("serving 259 tools on http://127.0.0.1:")
         command = process.stdout.readline().strip()
         answer = subprocess.run(command, shell=True, capture_output=True, text=True, check=True).stdout
         assert json.loads(answer)["tools"][0]["tool_id"] == "shop/request_refund"

@@ -5,9 +5,7 @@ from pathlib import Path
 import pytest
 
 from qta.systems import SYSTEMS, System
-from tests.qta.test_cli import Command, queries, refusal, tools
-
-__all__ = ["queries", "tools"]  # fixtures
+from tests.qta.test_cli import Command, refusal
 
 
 def test_a_report_replaces_neither_a_catalogue_nor_an_index(cli: Command, tools: Path, tmp_path: Path) -> None:

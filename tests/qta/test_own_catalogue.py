@@ -8,13 +8,9 @@ from pathlib import Path
 
 from tests.conftest import Finished
 from tests.own import write_lines
+from tests.qta.test_cli import refusal
 
 Command = Callable[..., Finished]
-
-
-def refusal(finished: Finished) -> str:
-    assert (finished.status, finished.out) == (2, "")
-    return finished.err
 
 
 def test_a_split_of_ones_own_queries(cli: Command, tools: Path, queries: Path, tmp_path: Path) -> None:

@@ -12,3 +12,9 @@ index_option = click.option(
     help="Folder that `qta index` made.",
 )
 """`--index DIR`, which commands take as `folder`."""
+
+
+def given(option: str) -> bool:
+    """Tell whether an option of the command that runs was given, rather than left at its default."""
+    source = click.get_current_context().get_parameter_source(option)
+    return source is not None and source != click.core.ParameterSource.DEFAULT

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mtrb.errors import MissingDependencyError
+from qta.commands import given
 
 if TYPE_CHECKING:
     from qta.evaluate import Task
@@ -114,9 +115,7 @@ def _tasks(datasets: tuple[str, ...], tools: tuple[str, ...], queries: str | Non
     if bool(tools) == bool(datasets):
         raise click.UsageError(f"name datasets ({', '.join(DATASETS)}), or give --tools and --queries")
     if tools and queries:
-        source = click.get_current_context().get_parameter_source("split")
-        named = source != click.core.ParameterSource.DEFAULT
-        own = partial(load_files, tools, queries, None if split == "all" else split, named)
+        own = partial(load_files, tools, queries, None if split == "all" else split, given("split"))
         examples = partial(load_files, tools, queries, "train")
         return [Task(queries, own, lambda: [examples()])]
     unknown = [dataset for dataset in datasets if dataset not in DATASETS]

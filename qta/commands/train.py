@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from qta.commands import given
+
 if TYPE_CHECKING:
     from mtrb.types import Benchmark
     from qta.lesson import Lesson
@@ -161,7 +163,7 @@ def _annotated(dataset: str | None, tools: tuple[str, ...], queries: str | None,
         raise click.UsageError(f"name a dataset ({', '.join(DATASETS)}), or give --tools and --queries")
     if dataset is not None:
         return load(dataset, split)
-    return load_files(tools, str(queries), None if split == "all" else split, _given("split"))
+    return load_files(tools, str(queries), None if split == "all" else split, given("split"))
 
 
 def _fed_back(folder: Path | None, other: str | None) -> "Benchmark":
@@ -174,11 +176,6 @@ def _fed_back(folder: Path | None, other: str | None) -> "Benchmark":
     if folder is None:
         raise click.UsageError("--from-feedback needs --index DIR, the index that was served")
     return annotated_requests(folder, open_catalogue(folder, Encoder()).now.toolset())
-
-
-def _given(option: str) -> bool:
-    source = click.get_current_context().get_parameter_source(option)
-    return source is not None and source != click.core.ParameterSource.DEFAULT
 
 
 def _first(annotated: "Benchmark", examples: int | None) -> "Benchmark":
